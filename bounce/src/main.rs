@@ -1,0 +1,2 @@
+//! posthouse-bounce.
+fn main() {}

@@ -1,0 +1,2 @@
+//! posthouse-cleanup.
+fn main() {}

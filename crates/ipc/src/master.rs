@@ -1,0 +1,78 @@
+//! Between master and the programs it starts.
+//!
+//! # Start-up contract
+//!
+//! Master starts `command` (from `daemon_directory`) with these arguments, in this order: `-n service`, `-t type`
+//! (`inet` `unix` `unix-dgram` `fifo` `pass`), `-u` (run without privilege), `-c` (chroot), `-s N` (listeners), `-D`
+//! N times `-v` as verbose, then the arguments of the `master.cf` entry. `MAIL_CONFIG` names the configuration directory.
+//!
+//! | descriptor | what |
+//! | --- | --- |
+//! | 0 1 2 | `/dev/null`; 1 stays master's standard output for postlogd and in `start-fg` |
+//! | [`CONTROL_FD`] | a connected `SOCK_SEQPACKET` pair to master; one postcard message per packet |
+//! | [`FIRST_LISTENER_FD`] and up | the listening sockets, non-blocking, shared with the other workers of the service |
+//!
+//! The first packet from master is [`ToWorker::Start`]. End of file on the control socket means that master is gone:
+//! the worker drains and exits. A worker that exits with 0 has done its work; any other end is a failure and counts for
+//! throttling when no [`ToMaster::Ready`] came before.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The control socket.
+pub const CONTROL_FD: i32 = 3;
+/// The first listening socket.
+pub const FIRST_LISTENER_FD: i32 = 4;
+
+/// From master to a worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToWorker {
+    /// Sent once, at once.
+    Start {
+        /// Clients that this worker may serve at a time (0: as many as `service_session_limit` says).
+        sessions: u32,
+        /// True while the service is under stress (`stress=yes` for the configuration).
+        stress: bool,
+        /// The service's process limit is one: the worker is alone.
+        solitary: bool,
+        /// Counts master's reloads, for the log.
+        generation: u32,
+        /// A periodic service: the worker is woken this often by master (`wakeup`), for information.
+        wakeup: Option<Duration>,
+    },
+    /// Another share of the clients (see `Start::sessions`).
+    Sessions(u32),
+    /// Stop accepting, finish what is open, then exit.
+    Drain,
+    /// Wake-up: the same as a `W` trigger at the service's socket.
+    Wakeup,
+    /// The answer to [`ToMaster::SyslogPlease`], with a connected descriptor; without one when there is no syslog.
+    Syslog,
+}
+
+/// From a worker to master.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToMaster {
+    /// Configuration read, tables open, privileges gone: serving from now on.
+    Ready,
+    /// How busy the worker is; sent when it changes, but "idle" only after a pause, so that light traffic costs nothing.
+    Load(Load),
+    /// The worker no longer accepts (drain, `max_use`, a changed table): it may be replaced at once.
+    Draining,
+    /// The syslog daemon was restarted while this worker is in its jail.
+    SyslogPlease,
+    /// Still alive: the watchdog's proof, at most every few seconds while anything runs.
+    Alive,
+}
+
+/// How busy a worker is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Load {
+    /// No session.
+    Idle,
+    /// Some sessions, and room for more.
+    Some,
+    /// No room for more sessions.
+    Full,
+}

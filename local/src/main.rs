@@ -1,0 +1,2 @@
+//! posthouse-local.
+fn main() {}

@@ -1,0 +1,2 @@
+//! posthouse-master.
+fn main() {}

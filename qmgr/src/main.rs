@@ -1,0 +1,2 @@
+//! posthouse-qmgr.
+fn main() {}

@@ -1,0 +1,2 @@
+//! posthouse-discard.
+fn main() {}

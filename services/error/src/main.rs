@@ -1,0 +1,2 @@
+//! posthouse-error.
+fn main() {}

@@ -1,0 +1,2 @@
+//! posthouse-flush.
+fn main() {}

@@ -1,0 +1,2 @@
+//! posthouse-pickup.
+fn main() {}

@@ -1,0 +1,2 @@
+//! posthouse-postlogd.
+fn main() {}

@@ -1,0 +1,2 @@
+//! posthouse-resolver.
+fn main() {}

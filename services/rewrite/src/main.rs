@@ -1,0 +1,2 @@
+//! posthouse-rewrite.
+fn main() {}

@@ -1,0 +1,2 @@
+//! posthouse-showq.
+fn main() {}

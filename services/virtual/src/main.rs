@@ -1,0 +1,2 @@
+//! posthouse-virtual.
+fn main() {}

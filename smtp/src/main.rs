@@ -1,0 +1,2 @@
+//! posthouse-smtp.
+fn main() {}

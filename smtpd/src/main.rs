@@ -1,0 +1,2 @@
+//! posthouse-smtpd.
+fn main() {}

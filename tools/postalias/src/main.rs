@@ -1,0 +1,2 @@
+//! posthouse-postalias.
+fn main() {}

@@ -1,0 +1,2 @@
+//! posthouse-postcat.
+fn main() {}

@@ -1,0 +1,2 @@
+//! posthouse-postconf.
+fn main() {}

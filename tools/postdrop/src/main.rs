@@ -1,0 +1,2 @@
+//! posthouse-postdrop.
+fn main() {}

@@ -1,0 +1,2 @@
+//! posthouse-postfix.
+fn main() {}

@@ -1,0 +1,2 @@
+//! posthouse-postkick.
+fn main() {}

@@ -1,0 +1,2 @@
+//! posthouse-postlog.
+fn main() {}

@@ -1,0 +1,2 @@
+//! posthouse-postmap.
+fn main() {}

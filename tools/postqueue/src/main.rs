@@ -1,0 +1,2 @@
+//! posthouse-postqueue.
+fn main() {}

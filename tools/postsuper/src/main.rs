@@ -1,0 +1,2 @@
+//! posthouse-postsuper.
+fn main() {}

@@ -1,0 +1,2 @@
+//! posthouse-sendmail.
+fn main() {}

@@ -1,0 +1,2 @@
+//! posthouse-smtp-sink.
+fn main() {}

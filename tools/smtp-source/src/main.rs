@@ -1,0 +1,2 @@
+//! posthouse-smtp-source.
+fn main() {}
