@@ -3,6 +3,7 @@
 //! A table error is never "not found": it is a temporary error, and the caller defers. Types that live in files of this
 //! machine are served in the process; types that need a client of a database will be programs of their own.
 
+mod address_lookup;
 pub mod base64;
 pub mod cidr;
 mod error;
@@ -21,6 +22,7 @@ pub mod source;
 mod table;
 mod types;
 
+pub use address_lookup::{AddressHit, AddressQuery, Strategy, split_extension};
 pub use error::{Error, Fault, LookupError};
 pub use flags::Flags;
 pub use maps::{Hit, Maps};
