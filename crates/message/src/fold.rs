@@ -5,7 +5,7 @@ pub const WIDTH: usize = 70;
 
 /// Folds a header whose text has one address to a line: as many addresses on a line as fit below [`WIDTH`] bytes.
 ///
-/// The line feeds that stay are followed by four spaces.
+/// The line feeds that stay are followed by a TAB.
 #[must_use]
 pub fn addresses(text: &[u8]) -> Vec<u8> {
     let mut output = Vec::with_capacity(text.len() + 16);
@@ -15,11 +15,9 @@ pub fn addresses(text: &[u8]) -> Vec<u8> {
             if output.len() - line_start + 1 + line.len() < WIDTH {
                 output.push(b' ');
             } else {
-                output.push(b'\n');
+                output.extend_from_slice(b"\n\t");
+                // The TAB of the fold does not count.
                 line_start = output.len();
-                output.extend_from_slice(b"    ");
-                // The blanks of the fold do not count.
-                line_start += 4;
             }
         }
         output.extend_from_slice(line);
@@ -36,7 +34,7 @@ mod tests {
         let address = "abcdefghijklmnopqrstuvwxyz@example.com";
         assert_eq!(addresses(b"To: a@b,\nc@d"), b"To: a@b, c@d");
         let long = format!("To: {address},\n{address},\nx@y");
-        let folded = format!("To: {address},\n    {address}, x@y");
+        let folded = format!("To: {address},\n\t{address}, x@y");
         assert_eq!(addresses(long.as_bytes()), folded.as_bytes());
         assert_eq!(addresses(b"To: a"), b"To: a");
     }
