@@ -11,4 +11,6 @@ pub mod last_words;
 pub mod memory;
 pub mod passing;
 pub mod privileges;
+#[cfg(feature = "readiness")]
+pub mod readiness;
 pub mod socket;
