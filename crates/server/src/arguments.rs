@@ -67,8 +67,7 @@ impl Arguments {
                 arguments.rest.push(word);
                 break;
             };
-            let mut letters = cluster.char_indices();
-            while let Some((at, letter)) = letters.next() {
+            for (at, letter) in cluster.char_indices() {
                 if takes_value(letter) {
                     let glued = &cluster[at + letter.len_utf8()..];
                     let value = if glued.is_empty() { words.next() } else { Some(glued.to_owned()) };

@@ -42,8 +42,8 @@ impl Control {
 
     /// Tells master something. A master that does not read for a second, or has gone, is not told: the end of file on
     /// this socket is how its end is noticed.
-    pub(crate) fn tell(&self, message: ToMaster) {
-        let Ok(packet) = postcard::to_allocvec(&message) else { return };
+    pub(crate) fn tell(&self, message: &ToMaster) {
+        let Ok(packet) = postcard::to_allocvec(message) else { return };
         for _ in 0..2 {
             match send(self.socket.as_raw_fd(), &packet, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
                 Err(nix::errno::Errno::EAGAIN) => {

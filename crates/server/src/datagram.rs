@@ -72,7 +72,7 @@ fn begin<S: DatagramService>(words: impl IntoIterator<Item = OsString>) -> Resul
     panics::install(None);
     let Boot { control: Some(control), listeners, .. } = boot else { return Err(StartError::ByHand) };
     let mut line = Line::new(control, listeners).map_err(StartError::system("epoll"))?;
-    line.control.tell(ToMaster::Ready);
+    line.control.tell(&ToMaster::Ready);
     let watchdog = service.watchdog_timeout().unwrap_or(settings.daemon_timeout);
     let outcome = serve_datagrams(&mut service, &mut line, settings.max_idle, watchdog);
     outcome.map_err(StartError::system("receiving datagrams"))
@@ -115,7 +115,7 @@ pub(crate) fn serve_datagrams<S: DatagramService>(
         take(service, line, number, &mut buffer)?;
     }
     alarm::cancel();
-    line.control.tell(ToMaster::Draining);
+    line.control.tell(&ToMaster::Draining);
     Ok(())
 }
 

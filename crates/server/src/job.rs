@@ -75,7 +75,7 @@ fn begin<S: JobService>(words: impl IntoIterator<Item = OsString>) -> Result<Exi
     let mut line = Line::new(control, listeners).map_err(StartError::system("epoll"))?;
     let patience =
         Patience { max_idle: settings.max_idle, max_use: settings.max_use, watchdog: settings.daemon_timeout };
-    line.control.tell(ToMaster::Ready);
+    line.control.tell(&ToMaster::Ready);
     serve_jobs(&mut service, &mut line, &startup.peers, patience).map_err(StartError::system("waiting for clients"))
 }
 
@@ -145,7 +145,7 @@ impl Line {
     pub(crate) fn report(&mut self, load: Load) {
         if self.reported != load {
             self.reported = load;
-            self.control.tell(ToMaster::Load(load));
+            self.control.tell(&ToMaster::Load(load));
         }
     }
 
@@ -207,7 +207,7 @@ pub(crate) fn serve_jobs<S: JobService>(
                     line.report(Load::Full);
                     alarm::set(u32::try_from(patience.watchdog.as_secs()).unwrap_or(u32::MAX).max(1));
                     if !serve_one::<S>(service, socket.into(), peers) {
-                        line.control.tell(ToMaster::Draining);
+                        line.control.tell(&ToMaster::Draining);
                         return Ok(ExitCode::FAILURE);
                     }
                     served += 1;
@@ -227,7 +227,7 @@ pub(crate) fn serve_jobs<S: JobService>(
         }
     }
     alarm::cancel();
-    line.control.tell(ToMaster::Draining);
+    line.control.tell(&ToMaster::Draining);
     Ok(ExitCode::SUCCESS)
 }
 

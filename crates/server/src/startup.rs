@@ -107,7 +107,8 @@ impl Boot {
         let called = called.unwrap_or_else(|| program.to_owned());
         log::init(log::Options::before_configuration(&called));
         let arguments = Arguments::parse(words)?;
-        if !arguments.stand_alone && !(inherited::is_packet_socket(CONTROL_FD) && arguments.service.is_some()) {
+        let by_master = inherited::is_packet_socket(CONTROL_FD) && arguments.service.is_some();
+        if !arguments.stand_alone && !by_master {
             return Err(StartError::ByHand);
         }
         privileges::private_umask();
@@ -224,7 +225,7 @@ impl Boot {
         {
             // /dev/log is out of reach from now on; master can still open it.
             let control = control.try_clone().map_err(StartError::system("control socket"))?;
-            log::set_reconnect(move || control.tell(ipc::master::ToMaster::SyslogPlease));
+            log::set_reconnect(move || control.tell(&ipc::master::ToMaster::SyslogPlease));
         }
         let jail = self.startup.chroot.then_some(Path::new("."));
         match account.identity(&self.startup.config)?.filter(|_| self.unprivileged) {

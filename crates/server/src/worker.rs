@@ -185,7 +185,7 @@ impl Worker {
 
     pub(crate) fn tell(&self, message: ToMaster) {
         if let Some(control) = &self.0.control {
-            control.tell(message);
+            control.tell(&message);
         }
     }
 
