@@ -82,6 +82,10 @@ pub enum ToMaster {
     SyslogPlease,
     /// Still alive: the watchdog's proof, at most every few seconds while anything runs.
     Alive,
+    /// How many clients a draining worker still serves; sent after [`ToMaster::Draining`] and whenever it falls, so that
+    /// master can give the rest of its share (`ToWorker::Start::sessions`) to its successor. Until the first of these
+    /// the whole share counts as in use. A service whose `maxproc` bounds nothing (share 0) need not send it.
+    Serving(u32),
 }
 
 /// How busy a worker is.
