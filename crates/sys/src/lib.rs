@@ -12,4 +12,6 @@ pub mod memory;
 pub mod environment;
 pub mod passing;
 pub mod privileges;
+#[cfg(feature = "readiness")]
+pub mod readiness;
 pub mod socket;
