@@ -3,4 +3,9 @@
 //! Everything above asks here for what the standard library and `nix` offer only unsafely: descriptors received over
 //! sockets, `fork`, `regcomp`, LMDB environments, descriptors inherited at start-up.
 
+#[cfg(feature = "lmdb")]
+pub mod lmdb;
 pub mod passing;
+#[cfg(feature = "pcre")]
+pub mod pcre;
+pub mod posix_regex;
