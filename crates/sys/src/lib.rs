@@ -3,4 +3,12 @@
 //! Everything above asks here for what the standard library and `nix` offer only unsafely: descriptors received over
 //! sockets, `fork`, `regcomp`, LMDB environments, descriptors inherited at start-up.
 
+pub mod clock;
+pub mod datagrams;
+pub mod fork;
+pub mod inherited;
+pub mod last_words;
+pub mod memory;
 pub mod passing;
+pub mod privileges;
+pub mod socket;

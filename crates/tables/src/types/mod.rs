@@ -1,0 +1,10 @@
+//! One module per table type.
+
+pub(crate) mod environ;
+pub(crate) mod fail;
+pub(crate) mod fixed_value;
+pub(crate) mod inline;
+pub(crate) mod internal;
+pub(crate) mod proxy;
+pub(crate) mod text_hash;
+pub(crate) mod unix;
