@@ -11,4 +11,5 @@ pub mod last_words;
 pub mod memory;
 pub mod passing;
 pub mod privileges;
+pub mod signals;
 pub mod socket;
