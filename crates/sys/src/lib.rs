@@ -12,5 +12,7 @@ pub mod last_words;
 pub mod memory;
 pub mod passing;
 pub mod privileges;
+#[cfg(feature = "readiness")]
+pub mod readiness;
 pub mod signals;
 pub mod socket;
