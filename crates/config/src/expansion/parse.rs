@@ -14,9 +14,8 @@ pub(super) enum Reference<'a> {
         name: &'a str,
         condition: Option<Condition<'a>>,
     },
-    /// `${name{argument}}`.
+    /// `${domain_to_ascii{argument}}`, the only function.
     Function {
-        name: &'a str,
         argument: &'a [u8],
     },
     Relation {
