@@ -53,7 +53,7 @@ impl Catalogue {
             let source = match row.class {
                 Class::Builtin | Class::Ours => Source::Builtin,
                 // A default of its own: the parameter exists without the service.
-                Class::Service if !row.default.starts_with('$') => Source::Builtin,
+                Class::Service if !row.default.starts_with('$') => Source::Service,
                 Class::Legacy => Source::Silent,
                 Class::Service | Class::Pattern | Class::Obsolete => continue,
             };

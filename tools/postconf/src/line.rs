@@ -1,7 +1,7 @@
 //! Output lines: words joined by single blanks, folded where `-f` asks for it.
 
-/// Lines end before this column when they are folded.
-const WIDTH: usize = 80;
+/// The longest line when lines are folded.
+const WIDTH: usize = 79;
 const INDENT: &str = "    ";
 
 /// Builds one logical line, word by word.

@@ -120,7 +120,8 @@ pub(crate) fn show(options: &Options, output: &mut Output) -> Result<(), Error> 
         }
     }
     if !options.defaults && !options.quiet {
-        unused::warn(&loaded.catalogue, &loaded.config, &loaded.explicit, &loaded.entries, output);
+        unused::warn_main(&loaded.catalogue, &loaded.config, &loaded.explicit, output);
+        unused::warn_master(&loaded.catalogue, &loaded.config, &loaded.entries, output);
     }
     Ok(())
 }
