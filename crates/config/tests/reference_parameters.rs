@@ -1,6 +1,6 @@
 //! The parameter table beside the reference's rows: name, default, class, type, minimum, maximum.
 
-use config::parameters::{self, Class, Kind};
+use posthouse_config::parameters::{self, Class, Kind};
 
 const REFERENCE: &str = include_str!("data/reference_parameters.tsv");
 

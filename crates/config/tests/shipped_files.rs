@@ -1,6 +1,6 @@
 //! The files that are installed as `/etc/postfix/main.cf` and `/etc/postfix/master.cf`.
 
-use config::{Config, MasterCf, ServiceKind, parameters};
+use posthouse_config::{Config, MasterCf, ServiceKind, parameters};
 
 #[test]
 fn shipped_files_are_right() {

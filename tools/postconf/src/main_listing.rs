@@ -69,9 +69,7 @@ impl Loaded {
         if !options.expand {
             return Ok(Some(text));
         }
-        let mut config = self.config.clone();
-        config.set(name, text);
-        Ok(config.optional_string(name)?)
+        Ok(self.config.optional_string(name)?.or(Some(text)))
     }
 
     /// The same configuration, with the defaults of service parameters filled in, so that values may refer to them.
