@@ -106,7 +106,7 @@ impl Catalogue {
                 for name in expansion::references(value.as_bytes()).unwrap_or_default() {
                     self.refer(&name, config, Some((&own, &mut names)), &format!("{directory}/master.cf"));
                 }
-                for name in database::names(value, own.keys().copied()) {
+                for name in database::names(value, &own.keys().copied()) {
                     names.insert(name);
                 }
             }
@@ -123,7 +123,7 @@ impl Catalogue {
                 Err(error) => self.warnings.push(format!("{}: parameter {name}: {error}", config.origin(name))),
             }
             let text = config.optional_string(name).ok().flatten().unwrap_or_default();
-            for name in database::names(&text, explicit.iter().map(String::as_str)) {
+            for name in database::names(&text, &explicit.iter().map(String::as_str)) {
                 self.add(&name, Source::User, "");
             }
             database::check_files(&text, &mut self.warnings);
