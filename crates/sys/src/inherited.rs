@@ -45,8 +45,7 @@ pub fn is_open(number: RawFd) -> bool {
 #[must_use]
 pub fn is_packet_socket(number: RawFd) -> bool {
     is_open(number)
-        && borrowed(number)
-            .is_some_and(|fd| matches!(getsockopt(&fd, sockopt::SockType), Ok(SockType::SeqPacket)))
+        && borrowed(number).is_some_and(|fd| matches!(getsockopt(&fd, sockopt::SockType), Ok(SockType::SeqPacket)))
 }
 
 /// Makes `from` the descriptor `to` of this process, open across an exec: master's half of the contract, in the child.

@@ -16,12 +16,8 @@ use nix::sys::socket::{MsgFlags, SockaddrStorage, getpeername, send};
 pub fn send_if_peer(number: RawFd, peer: SocketAddr, reply: &[u8]) -> io::Result<()> {
     let connected: SockaddrStorage = getpeername(number)?;
     let same = match peer {
-        SocketAddr::V4(v4) => {
-            connected.as_sockaddr_in().is_some_and(|a| a.ip() == *v4.ip() && a.port() == v4.port())
-        }
-        SocketAddr::V6(v6) => {
-            connected.as_sockaddr_in6().is_some_and(|a| a.ip() == *v6.ip() && a.port() == v6.port())
-        }
+        SocketAddr::V4(v4) => connected.as_sockaddr_in().is_some_and(|a| a.ip() == *v4.ip() && a.port() == v4.port()),
+        SocketAddr::V6(v6) => connected.as_sockaddr_in6().is_some_and(|a| a.ip() == *v6.ip() && a.port() == v6.port()),
     };
     if !same {
         return Err(io::Error::from(io::ErrorKind::NotConnected));

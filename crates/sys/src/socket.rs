@@ -16,9 +16,7 @@ pub fn accept(listener: BorrowedFd<'_>, nonblocking: bool) -> io::Result<(OwnedF
     loop {
         let mut length = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
         // SAFETY: the pointers are to live values, and `length` says how large the first is.
-        let fd = unsafe {
-            libc::accept4(listener.as_raw_fd(), (&raw mut address).cast(), &raw mut length, flags)
-        };
+        let fd = unsafe { libc::accept4(listener.as_raw_fd(), (&raw mut address).cast(), &raw mut length, flags) };
         if fd >= 0 {
             // SAFETY: the kernel has just made this descriptor for us.
             return Ok((unsafe { OwnedFd::from_raw_fd(fd) }, internet_address(&address)));
