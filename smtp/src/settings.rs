@@ -190,7 +190,7 @@ impl Settings {
                 data_done: time("data_done_timeout")?,
                 quit: time("quit_timeout")?,
             },
-            own_addresses: config::interfaces::own_addresses(config)?,
+            own_addresses: config.own_interfaces()?.iter().map(|interface| interface.address).collect(),
             listening_ports: vec![25],
         })
     }

@@ -36,7 +36,7 @@ impl Classes {
             virtual_alias: list("virtual_alias_domains")?,
             virtual_mailbox: list("virtual_mailbox_domains")?,
             relay: list("relay_domains")?,
-            own_addresses: config::interfaces::own_addresses(config)?,
+            own_addresses: own_addresses(config)?,
             myorigin: config.string("myorigin")?,
         })
     }
@@ -106,6 +106,18 @@ impl Classes {
     pub fn changed(&self) -> bool {
         [&self.local, &self.virtual_alias, &self.virtual_mailbox, &self.relay].iter().any(|list| list.changed())
     }
+}
+
+/// The addresses of `inet_interfaces` and `proxy_interfaces`.
+fn own_addresses(config: &Config) -> Result<Vec<IpAddr>, Error> {
+    let mut own: Vec<IpAddr> = config.own_interfaces()?.iter().map(|interface| interface.address).collect();
+    for word in config.list("proxy_interfaces")? {
+        match word.parse() {
+            Ok(address) => own.push(address),
+            Err(_) => log::warning!("proxy_interfaces: \"{word}\" is no address"),
+        }
+    }
+    Ok(own)
 }
 
 /// The address of a literal such as `[127.0.0.1]` or `[IPv6:::1]` (RFC 5321 4.1.3).
