@@ -5,9 +5,9 @@
 
 use std::rc::Rc;
 
-use bstr::{BString, ByteSlice};
-use delivery::{Job, Report};
-use dsn::{Action, Delivery, Dsn, Notify, Status};
+use bstr::BString;
+use delivery::Job;
+use dsn::{Action, Delivery, Dsn, Status};
 use ipc::resolver::Client;
 use smtp_proto::Keywords;
 use smtp_proto::client::Size;
@@ -56,14 +56,14 @@ impl Smtp {
 
     /// Delivers a request.
     pub async fn deliver(&self, mut job: Job) {
-        let count = job.request().recipients.len();
+        let count = job.request.recipients.len();
         let mut progress = Progress {
             open: (0..count).collect(),
             reasons: vec![None; count],
             host_trouble: None,
             sessions: 0,
         };
-        let nexthop = job.request().nexthop.clone();
+        let nexthop = job.request.nexthop.clone();
         let under_way = self.pool.begin(&nexthop);
         self.try_destinations(&mut job, &nexthop, &under_way, &mut progress).await;
         for index in std::mem::take(&mut progress.open) {
@@ -72,7 +72,8 @@ impl Smtp {
                 .or_else(|| progress.host_trouble.clone())
                 .unwrap_or_else(|| Dsn::new(Status::transient(4, 4), "no mail server could be tried"));
             let delivery = if dsn.is_transient() { Delivery::Deferred(dsn) } else { Delivery::Bounced(dsn) };
-            job.report(Report { recipient: index, relay: "none", connection_use: 0, delivery });
+            job.report.connection_uses = 1;
+            job.report(index, b"none", delivery);
         }
         job.finish(progress.host_trouble);
     }
@@ -82,7 +83,7 @@ impl Smtp {
             let target = session.target.clone();
             if !self.talk(job, session, nexthop, under_way, progress).await {
                 // The server closed the old connection before it saw this message: start afresh.
-                log::verbose!("cached connection with {} is gone", target.host_and_address());
+                log::info!("{}: lost idle connection with {}", job.request.queue_id, target.host_and_address());
             }
             if progress.open.is_empty() {
                 return;
@@ -167,11 +168,11 @@ impl Smtp {
         let relay = target.relay();
         let uses = session.uses;
         if let Size::Limit(limit) = session.capabilities.size
-            && job.request().content_length > limit
+            && job.request.content_length > limit
         {
             let reason = format!(
                 "message size {} exceeds size limit {limit} of server {}",
-                job.request().content_length,
+                job.request.content_length,
                 target.host_and_address()
             );
             progress.host_trouble = None;
@@ -179,18 +180,8 @@ impl Smtp {
             self.part(session, nexthop, under_way).await;
             return true;
         }
-        let encoder = match Encoder::open(job, &session.capabilities, &self.settings) {
-            Ok(encoder) => encoder,
-            Err(error) => {
-                log::warning!("{}: {error}", job.request().queue_id);
-                progress.host_trouble = None;
-                let dsn = Dsn::new(Status::transient(3, 0), "queue file read error");
-                self.settle_all(job, progress, &relay, uses, &dsn);
-                self.part(session, nexthop, under_way).await;
-                return true;
-            }
-        };
-        let envelope = self.envelope(job, &progress.open, encoder.eight_bit());
+        let encoder = Encoder::new(job, &session.capabilities, &self.settings);
+        let envelope = self.envelope(job, &progress.open, encoder.is_eight_bit());
         let mut transaction = Transaction::new(envelope, session.capabilities.clone(), self.settings.lmtp);
         let end = self.converse(&mut session, &mut transaction, encoder).await;
         if reused && transaction.is_untouched() && end.is_err() {
@@ -231,7 +222,7 @@ impl Smtp {
     }
 
     fn envelope(&self, job: &Job, open: &[usize], eight_bit: bool) -> Envelope {
-        let request = job.request();
+        let request = job.request;
         let form = |address: &BString| {
             if self.settings.quote_envelope { address::external(address) } else { address.clone() }
         };
@@ -330,9 +321,10 @@ impl Smtp {
         for (index, outcome) in open.into_iter().zip(transaction.outcomes()) {
             let delivery = match outcome {
                 Outcome::Sent(reply) => {
-                    let told = dsn_offered || !job.request().recipients[index].notify.contains(Notify::SUCCESS);
-                    let action = if told { Action::Transferred } else { Action::Relayed };
-                    Delivery::Sent { action, dsn: acceptance(target, reply) }
+                    if dsn_offered {
+                        job.report.pass_on_notices(index);
+                    }
+                    Delivery::Sent { action: Action::Relayed, dsn: acceptance(target, reply) }
                 }
                 Outcome::Refused(reply, step) => {
                     let dsn = refusal(target, reply, step.command());
@@ -354,7 +346,8 @@ impl Smtp {
                     continue;
                 }
             };
-            job.report(Report { recipient: index, relay: &relay, connection_use: uses, delivery });
+            job.report.connection_uses = uses;
+            job.report(index, relay.as_bytes(), delivery);
         }
     }
 
@@ -363,7 +356,8 @@ impl Smtp {
         for index in std::mem::take(&mut progress.open) {
             let dsn = dsn.clone();
             let delivery = if dsn.is_transient() { Delivery::Deferred(dsn) } else { Delivery::Bounced(dsn) };
-            job.report(Report { recipient: index, relay, connection_use: uses, delivery });
+            job.report.connection_uses = uses;
+            job.report(index, relay.as_bytes(), delivery);
         }
     }
 
