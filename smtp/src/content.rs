@@ -26,8 +26,7 @@ impl Encoder {
     #[must_use]
     pub fn new(job: &Job, capabilities: &Capabilities, settings: &Settings) -> Encoder {
         let declared = job.request.encoding == "8bit";
-        let convert =
-            declared && !capabilities.has(Keywords::EIGHTBITMIME) && !settings.disable_mime_output_conversion;
+        let convert = declared && !capabilities.has(Keywords::EIGHTBITMIME) && !settings.disable_mime_output_conversion;
         Encoder {
             content: job.content(),
             stuffer: DotStuffer::new(settings.line_length_limit.unwrap_or(0)),

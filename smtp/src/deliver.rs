@@ -38,14 +38,6 @@ struct Progress {
     sessions: usize,
 }
 
-/// How a session ended for the request.
-enum SessionEnd {
-    /// The session may be used again.
-    Usable(Session),
-    /// It broke, or the server wants to close.
-    Spent,
-}
-
 impl Smtp {
     /// A client that asks the resolver at `settings.resolver`.
     #[must_use]
@@ -57,12 +49,8 @@ impl Smtp {
     /// Delivers a request.
     pub async fn deliver(&self, mut job: Job) {
         let count = job.request.recipients.len();
-        let mut progress = Progress {
-            open: (0..count).collect(),
-            reasons: vec![None; count],
-            host_trouble: None,
-            sessions: 0,
-        };
+        let mut progress =
+            Progress { open: (0..count).collect(), reasons: vec![None; count], host_trouble: None, sessions: 0 };
         let nexthop = job.request.nexthop.clone();
         let under_way = self.pool.begin(&nexthop);
         self.try_destinations(&mut job, &nexthop, &under_way, &mut progress).await;
@@ -222,7 +210,7 @@ impl Smtp {
     }
 
     fn envelope(&self, job: &Job, open: &[usize], eight_bit: bool) -> Envelope {
-        let request = job.request;
+        let request = &job.request;
         let form = |address: &BString| {
             if self.settings.quote_envelope { address::external(address) } else { address.clone() }
         };

@@ -57,7 +57,11 @@ impl Destination {
         if name.is_empty() || name.bytes().any(|b| b.is_ascii_whitespace() || b.is_ascii_control() || b == b'/') {
             return Err(bad());
         }
-        Ok(Destination::Inet { name: name.to_owned(), mx: mx && name.parse::<IpAddr>().is_err(), port: port.to_owned() })
+        Ok(Destination::Inet {
+            name: name.to_owned(),
+            mx: mx && name.parse::<IpAddr>().is_err(),
+            port: port.to_owned(),
+        })
     }
 
     /// Parses a list, as next hops and fallback relays may be: separated by commas or blanks.

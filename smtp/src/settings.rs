@@ -163,10 +163,9 @@ impl Settings {
             never_send_ehlo: !lmtp && config.bool("smtp_never_send_ehlo")?,
             skip_quit_response: config.bool(&name("skip_quit_response"))?,
             discard_ehlo_keywords: {
-                let parameter = if lmtp { "lmtp_discard_lhlo_keywords" } else { "smtp_discard_ehlo_keywords" };
-                Keywords::parse(&config.string(parameter)?).map_err(|unknown| {
-                    config.invalid(parameter, &format!("unknown EHLO keyword \"{unknown}\""))
-                })?
+                let name = if lmtp { "lmtp_discard_lhlo_keywords" } else { "smtp_discard_ehlo_keywords" };
+                let value = config.string(name)?;
+                Keywords::parse(&value).map_err(|_| config.invalid_value("EHLO keyword list", name, value.clone()))?
             },
             line_length_limit: limit("line_length_limit")?,
             disable_mime_output_conversion: config.bool("disable_mime_output_conversion")?,

@@ -16,3 +16,9 @@ pub use error::Error;
 pub use recipients::{Recipients, UnknownIn, Verdict};
 pub use resolver::Resolver;
 pub use rewriter::{Context, Rewriter};
+
+/// `recipient_delimiter` with `owner_request_special`.
+fn delimiters(config: &config::Config) -> Result<address::Delimiters, Error> {
+    let set = config.string("recipient_delimiter")?;
+    Ok(address::Delimiters::new(set.as_bytes(), config.bool("owner_request_special")?))
+}

@@ -1,5 +1,6 @@
 //! Which recipients of our own domains exist, asked before mail is accepted.
 
+use address::Delimiters;
 use bstr::ByteSlice;
 use config::Config;
 use dsn::{Class as StatusClass, Status};
@@ -17,7 +18,7 @@ pub struct Recipients {
     virtual_mailbox: Maps,
     relay: Maps,
     error_transport: String,
-    delimiters: String,
+    delimiters: Delimiters,
 }
 
 /// Which table does not have a recipient; it decides about the reply code (`unknown_..._recipient_reject_code`).
@@ -83,7 +84,7 @@ impl Recipients {
             virtual_mailbox: maps("virtual_mailbox_maps")?,
             relay: maps("relay_recipient_maps")?,
             error_transport: config.string("error_service_name")?,
-            delimiters: config.string("recipient_delimiter")?,
+            delimiters: crate::delimiters(config)?,
         })
     }
 
@@ -100,7 +101,7 @@ impl Recipients {
     pub async fn exists(&self, address: &[u8], route: &Route, classes: &Classes) -> Result<Verdict, LookupError> {
         let query = AddressQuery {
             strategy: Strategy::DEFAULT,
-            recipient_delimiter: self.delimiters.as_bytes(),
+            delimiters: &self.delimiters,
             is_local: &|domain| classes.is_origin_or_local(domain),
         };
         for maps in &self.rewriting {
@@ -114,7 +115,8 @@ impl Recipients {
         if route.transport == self.error_transport {
             let (status, text) = Status::split_from(route.nexthop.as_bytes())
                 .unwrap_or((Status::permanent(1, 0), route.nexthop.as_bytes()));
-            let status = if status.class == StatusClass::Success { status.with_class(StatusClass::Permanent) } else { status };
+            let status =
+                if status.class == StatusClass::Success { status.with_class(StatusClass::Permanent) } else { status };
             return Ok(Verdict::Error(status, text.to_str_lossy().into_owned()));
         }
         let (maps, unknown) = match route.class {

@@ -1,14 +1,15 @@
 //! From a recipient to transport, next hop and final recipient form.
 
+use address::Delimiters;
 use bstr::{BString, ByteSlice};
 use config::Config;
 use ipc::rewrite::{Class, Resolved, Route};
 use tables::{AddressQuery, Flags, LookupError, Maps, Strategy};
 
+use crate::Error;
 use crate::classes::{Classes, literal_address};
 use crate::rewriter::{Context, Rewriter, without_source_route};
 use crate::transport::{Transport, TransportTable, override_with};
-use crate::Error;
 
 /// Resolves recipients. For address verification probes the `address_verify_` forms of the parameters apply.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ pub struct Resolver {
     sender_transports: SenderMaps,
     sender_relayhosts: SenderMaps,
     relocated: Maps,
-    delimiters: String,
+    delimiters: Delimiters,
 }
 
 /// A table that is searched by the envelope sender: the address, then `@domain`.
@@ -66,7 +67,10 @@ impl Resolver {
             myhostname: config.string("myhostname")?,
             empty_recipient: config.string("empty_address_recipient")?,
             local: Transport::parameter(config, name("local_transport", "address_verify_local_transport"))?,
-            virtual_mailbox: Transport::parameter(config, name("virtual_transport", "address_verify_virtual_transport"))?,
+            virtual_mailbox: Transport::parameter(
+                config,
+                name("virtual_transport", "address_verify_virtual_transport"),
+            )?,
             relay: Transport::parameter(config, name("relay_transport", "address_verify_relay_transport"))?,
             default: Transport::parameter(config, name("default_transport", "address_verify_default_transport"))?,
             relayhost: config.string(name("relayhost", "address_verify_relayhost"))?,
@@ -84,7 +88,7 @@ impl Resolver {
                 null_key: config.string("empty_address_relayhost_maps_lookup_key")?,
             },
             relocated: maps("relocated_maps")?,
-            delimiters: config.string("recipient_delimiter")?,
+            delimiters: crate::delimiters(config)?,
         })
     }
 
@@ -114,13 +118,10 @@ impl Resolver {
     pub async fn resolve_with_routing(&self, sender: &[u8], recipient: &[u8]) -> (Resolved, bool) {
         let resolved = self.resolve(sender, recipient).await;
         let routed = match &resolved {
-            Resolved::Route(route) if route.class != Class::Local => {
-                split(recipient).is_some_and(|(_, domain)| {
-                    split(&route.recipient).is_none_or(|(_, final_domain)| {
-                        !trimmed(domain).eq_ignore_ascii_case(final_domain)
-                    })
-                })
-            }
+            Resolved::Route(route) if route.class != Class::Local => split(recipient).is_some_and(|(_, domain)| {
+                split(&route.recipient)
+                    .is_none_or(|(_, final_domain)| !trimmed(domain).eq_ignore_ascii_case(final_domain))
+            }),
             _ => false,
         };
         (resolved, routed)
@@ -151,7 +152,7 @@ impl Resolver {
         }
         let query = AddressQuery {
             strategy: Strategy::DEFAULT,
-            recipient_delimiter: self.delimiters.as_bytes(),
+            delimiters: &self.delimiters,
             is_local: &|domain| self.classes.is_origin_or_local(domain),
         };
         if !self.relocated.is_empty()
@@ -279,7 +280,9 @@ relay_domains = relay.example
         let resolver = Resolver::open(&config, false).expect("tables");
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
         match runtime.block_on(resolver.resolve(sender.as_bytes(), recipient.as_bytes())) {
-            Resolved::Route(Route { transport, nexthop, recipient, .. }) => format!("{transport}|{nexthop}|{recipient}"),
+            Resolved::Route(Route { transport, nexthop, recipient, .. }) => {
+                format!("{transport}|{nexthop}|{recipient}")
+            }
             Resolved::Defer(why) => format!("defer {why}"),
             Resolved::Reject(why) => format!("reject {why}"),
         }
@@ -301,7 +304,11 @@ relay_domains = relay.example
             ("relayhost = [hub]:26", "user@far.example", "smtp|[hub]:26|user@far.example"),
             ("relayhost = [hub]:26", "user@relay.example", "relay|[hub]:26|user@relay.example"),
             ("default_transport = smtp:[out]", "user@far.example", "smtp|[out]|user@far.example"),
-            ("virtual_transport = lmtp:unix:private/dovecot", "u@box.example", "lmtp|unix:private/dovecot|u@box.example"),
+            (
+                "virtual_transport = lmtp:unix:private/dovecot",
+                "u@box.example",
+                "lmtp|unix:private/dovecot|u@box.example",
+            ),
             ("", "user%far.example@example.com", "smtp|far.example|user@far.example"),
             ("", "far.example!user@example.com", "smtp|far.example|user@far.example"),
             ("", "user@far.example@example.com", "smtp|far.example|user@far.example"),

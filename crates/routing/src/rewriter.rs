@@ -176,7 +176,8 @@ mod tests {
         let bare = rewriter("append_dot_mydomain = yes", Context::Remote);
         assert_eq!(bare.rewrite(b"user"), "user");
         assert_eq!(bare.rewrite(b"user@host"), "user@host");
-        let domain = rewriter("append_dot_mydomain = yes\nremote_header_rewrite_domain = domain.invalid", Context::Remote);
+        let domain =
+            rewriter("append_dot_mydomain = yes\nremote_header_rewrite_domain = domain.invalid", Context::Remote);
         assert_eq!(domain.rewrite(b"user"), "user@domain.invalid");
         assert_eq!(domain.rewrite(b"user@host"), "user@host.domain.invalid");
     }

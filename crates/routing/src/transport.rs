@@ -1,5 +1,6 @@
 //! `transport:nexthop` values, and the transport table (transport(5)).
 
+use address::Delimiters;
 use bstr::{BString, ByteSlice};
 use config::Config;
 use tables::{AddressQuery, LookupError, Maps, Strategy};
@@ -45,23 +46,16 @@ pub(crate) fn override_with(route: &mut Transport, value: &[u8], domain: &str) {
 #[derive(Debug)]
 pub(crate) struct TransportTable {
     maps: Maps,
-    delimiters: String,
+    delimiters: Delimiters,
     strategy: Strategy,
 }
 
 impl TransportTable {
     pub(crate) fn new(maps: Maps, config: &Config) -> Result<TransportTable, Error> {
         let parents = config.list("parent_domain_matches_subdomains")?;
-        let parents = if parents.iter().any(|name| name == "transport_maps") {
-            Strategy::PARENTS
-        } else {
-            Strategy::DOT_PARENTS
-        };
-        Ok(TransportTable {
-            maps,
-            delimiters: config.string("recipient_delimiter")?,
-            strategy: Strategy::TRANSPORT | parents,
-        })
+        let parents =
+            if parents.iter().any(|name| name == "transport_maps") { Strategy::PARENTS } else { Strategy::DOT_PARENTS };
+        Ok(TransportTable { maps, delimiters: crate::delimiters(config)?, strategy: Strategy::TRANSPORT | parents })
     }
 
     pub(crate) fn changed(&self) -> bool {
@@ -73,11 +67,7 @@ impl TransportTable {
         if self.maps.is_empty() {
             return Ok(None);
         }
-        let query = AddressQuery {
-            strategy: self.strategy,
-            recipient_delimiter: self.delimiters.as_bytes(),
-            is_local: &|_| Ok(false),
-        };
+        let query = AddressQuery { strategy: self.strategy, delimiters: &self.delimiters, is_local: &|_| Ok(false) };
         if let Some(hit) = self.maps.lookup_address(recipient, &query).await? {
             return Ok(Some(hit.value));
         }
@@ -105,9 +95,12 @@ mod tests {
     #[test]
     fn overrides() {
         let start = Transport { name: "smtp".into(), nexthop: "relay".into() };
-        for (value, name, nexthop) in
-            [(":", "smtp", "relay"), (":gate", "smtp", "gate"), ("uucp:", "uucp", "d.example"), ("slow:hub", "slow", "hub")]
-        {
+        for (value, name, nexthop) in [
+            (":", "smtp", "relay"),
+            (":gate", "smtp", "gate"),
+            ("uucp:", "uucp", "d.example"),
+            ("slow:hub", "slow", "hub"),
+        ] {
             let mut route = start.clone();
             override_with(&mut route, value.as_bytes(), "d.example");
             assert_eq!(route, Transport { name: name.into(), nexthop: nexthop.into() }, "{value}");

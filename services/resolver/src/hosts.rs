@@ -103,7 +103,9 @@ mod tests {
 
     #[test]
     fn parses_names_and_aliases() {
-        let hosts = Hosts::parse("127.0.0.1 localhost\n::1 localhost ip6-localhost # loopback\nbad line\n192.0.2.1\tMail.Example mail\n");
+        let hosts = Hosts::parse(
+            "127.0.0.1 localhost\n::1 localhost ip6-localhost # loopback\nbad line\n192.0.2.1\tMail.Example mail\n",
+        );
         let text = |v: Vec<IpAddr>| v.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         assert_eq!(text(hosts.addresses("LOCALHOST", true, true)), "127.0.0.1 ::1");
         assert_eq!(text(hosts.addresses("localhost", false, true)), "::1");
