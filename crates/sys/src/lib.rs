@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod datagrams;
+pub mod environment;
 pub mod fork;
 pub mod inherited;
 pub mod last_words;
