@@ -43,8 +43,7 @@ struct Extent {
 
 impl Extent {
     fn kind(&self) -> Result<RecordType, Error> {
-        RecordType::from_byte(self.byte)
-            .ok_or_else(|| Error::malformed(self.offset, Problem::UnknownType(self.byte)))
+        RecordType::from_byte(self.byte).ok_or_else(|| Error::malformed(self.offset, Problem::UnknownType(self.byte)))
     }
 }
 
