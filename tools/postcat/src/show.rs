@@ -40,19 +40,17 @@ pub fn show<S: ReadAt>(
     out: &mut dyn Write,
     warn: &mut dyn FnMut(String),
 ) -> Result<(), Error> {
-    let mut first = [0u8; 1];
-    if source.read_at(&mut first, 0).map_err(queue::Error::Io)? == 1 && !FIRST.contains(&first[0]) {
+    let mut reader = Reader::new(source, options.start);
+    // With an offset, who asks knows that it is one.
+    if options.start == 0 && reader.peek()?.is_some_and(|first| !FIRST.contains(&first)) {
         warn(format!("{path}: input is not a valid queue file"));
         return Ok(());
     }
-    // A stream cannot go back to its first byte, so it is put in front again.
-    let source = WithFirst { first, source };
     let mut view = View { path, options, out, warn, part: Part::Envelope, in_line: false };
     if options.envelope && options.start == 0 {
         view.prefix(0, None)?;
         view.write(format!("*** ENVELOPE RECORDS {path} ***\n").as_bytes())?;
     }
-    let mut reader = Reader::new(source, options.start);
     loop {
         let Some(record) = reader.read_any()? else { return Ok(()) };
         view.record(&record)?;
@@ -127,7 +125,7 @@ impl View<'_> {
             _ => None,
         };
         self.prefix(record.offset, Some(record.byte))?;
-        let name = kind.map_or("unknown_record_type", RecordType::name);
+        let name = kind.map_or_else(|| name_of_unknown(record.byte), RecordType::name);
         match (kind, attribute) {
             (Some(RecordType::Time | RecordType::Warning), _) => self.time(name, data),
             (_, Some(("create_time", value))) => self.time("create_time", value),
@@ -215,21 +213,16 @@ fn is_header_line(line: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(u8::is_ascii_graphic)
 }
 
-/// A source whose first byte was read already.
-struct WithFirst<S> {
-    first: [u8; 1],
-    source: S,
-}
-
-impl<S: ReadAt> ReadAt for WithFirst<S> {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        if offset == 0 && buffer.len() > 1 {
-            let n = self.source.read_at(&mut buffer[1..], 1)?;
-            buffer[0] = self.first[0];
-            // An empty file has no first byte either.
-            return Ok(if n == 0 && self.first == [0] { 0 } else { n + 1 });
-        }
-        self.source.read_at(buffer, offset)
+/// Types that only the protocols of old versions had; they are in no file.
+fn name_of_unknown(byte: u8) -> &'static str {
+    match byte {
+        b'c' => "queue_file_create_time",
+        b'f' => "flags",
+        b'<' => "dsn_return_flags",
+        b'i' => "dsn_envelope_id",
+        b'o' => "dsn_original_recipient",
+        b'n' => "dsn_notify_flags",
+        _ => "unknown_record_type",
     }
 }
 

@@ -136,6 +136,17 @@ impl<S: ReadAt> Reader<S> {
         Ok(Some(AnyRecord { byte: extent.byte, offset: extent.offset, data }))
     }
 
+    /// The type byte of the next record; `None` at the end of the file.
+    ///
+    /// # Errors
+    /// The error of `pread(2)`.
+    pub fn peek(&mut self) -> Result<Option<u8>, Error> {
+        if self.filled == self.position {
+            self.fill(1)?;
+        }
+        Ok(self.buffer[self.position..self.filled].first().copied())
+    }
+
     /// The next record that means something: pointers are followed, padding is skipped.
     ///
     /// # Errors
