@@ -9,6 +9,7 @@ pub mod fork;
 pub mod inherited;
 pub mod last_words;
 pub mod memory;
+pub mod environment;
 pub mod passing;
 pub mod privileges;
 pub mod socket;
