@@ -1,1 +1,5 @@
-//! posthouse-master.
+//! The process that starts, supervises and stops all others.
+
+pub mod limits;
+pub mod programs;
+pub mod supervisor;

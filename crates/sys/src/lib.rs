@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod datagrams;
+pub mod environment;
 pub mod fork;
 pub mod inherited;
 pub mod last_words;
@@ -12,4 +13,6 @@ pub mod memory;
 pub mod environment;
 pub mod passing;
 pub mod privileges;
+#[cfg(feature = "readiness")]
+pub mod readiness;
 pub mod socket;
