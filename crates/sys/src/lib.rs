@@ -11,8 +11,13 @@ pub mod inherited;
 pub mod last_words;
 pub mod memory;
 pub mod environment;
+#[cfg(feature = "lmdb")]
+pub mod lmdb;
 pub mod passing;
 pub mod privileges;
 #[cfg(feature = "readiness")]
 pub mod readiness;
 pub mod socket;
+#[cfg(feature = "pcre")]
+pub mod pcre;
+pub mod posix_regex;
