@@ -98,3 +98,38 @@ pub enum Load {
     /// No room for more sessions.
     Full,
 }
+
+/// Appends the one packet that carries `message` to `packet`.
+///
+/// # Errors
+/// [`crate::Error::Malformed`] when it cannot be serialized.
+pub fn encode<T: Serialize>(message: &T, packet: &mut Vec<u8>) -> Result<(), crate::Error> {
+    let taken = std::mem::take(packet);
+    *packet = postcard::to_extend(message, taken)?;
+    Ok(())
+}
+
+/// The message of a packet; `None` when it is none.
+#[must_use]
+pub fn decode<T: serde::de::DeserializeOwned>(packet: &[u8]) -> Option<T> {
+    match postcard::take_from_bytes(packet) {
+        Ok((message, [])) => Some(message),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_hold_one_message_each() {
+        let mut packet = Vec::new();
+        encode(&ToMaster::Serving(4711), &mut packet).expect("encode");
+        assert_eq!(decode::<ToMaster>(&packet), Some(ToMaster::Serving(4711)));
+        packet.push(0);
+        assert_eq!(decode::<ToMaster>(&packet), None);
+        assert_eq!(decode::<ToMaster>(&[0xff; 40]), None);
+        assert_eq!(decode::<ToMaster>(b""), None);
+    }
+}

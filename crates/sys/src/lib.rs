@@ -21,3 +21,4 @@ pub mod socket;
 #[cfg(feature = "pcre")]
 pub mod pcre;
 pub mod posix_regex;
+pub mod signals;
