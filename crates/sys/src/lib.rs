@@ -10,7 +10,6 @@ pub mod fork;
 pub mod inherited;
 pub mod last_words;
 pub mod memory;
-pub mod environment;
 #[cfg(feature = "lmdb")]
 pub mod lmdb;
 pub mod passing;
