@@ -41,7 +41,7 @@ pub enum Error {
         /// TCP port.
         port: u16,
         /// Why.
-        reason: &'static str,
+        reason: String,
     },
     /// A socket or pipe in the queue directory cannot be made.
     #[error("listen at {path}: {reason}")]

@@ -206,7 +206,7 @@ impl Shell {
                 Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => {
-                    log::warning!("waitpid: {}", errno.desc());
+                    log::warning!("waitpid: {}", crate::lock::describe(&errno.into()));
                     return;
                 }
             }
@@ -256,8 +256,7 @@ impl Shell {
         }
         // More is waiting: the readiness is asked for again, as it is told only once.
         let Some(Worker { control: Some((token, fd)), .. }) = self.workers.get(&id) else { return };
-        if let Err(error) =
-            self.poll.registry().reregister(&mut SourceFd(&fd.as_raw_fd()), *token, Interest::READABLE)
+        if let Err(error) = self.poll.registry().reregister(&mut SourceFd(&fd.as_raw_fd()), *token, Interest::READABLE)
         {
             log::warning!("epoll_ctl: {error}");
         }
@@ -274,7 +273,10 @@ impl Shell {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 // Hundreds of messages unread. One more wake-up says nothing new; anything else it would never see.
                 if !matches!(message, ToWorker::Wakeup | ToWorker::Syslog) {
-                    log::warning!("process {} does not read its messages -- killing it", self.pid(id).unwrap_or_default());
+                    log::warning!(
+                        "process {} does not read its messages -- killing it",
+                        self.pid(id).unwrap_or_default()
+                    );
                     self.signal(id, Signal::SIGKILL);
                 }
             }
