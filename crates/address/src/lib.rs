@@ -1,1 +1,84 @@
-//! posthouse-address.
+//! Mail addresses: the two forms they come in, their grammar, their parts, and the domains behind them.
+//!
+//! Inside the suite an address is in *internal* form: the mailbox name itself, without RFC 5321 quoting, then `@` and
+//! the domain. On the wire, in headers and in logs it is in *external* form, where a local part that is no dot-string is
+//! a quoted-string. [`external`] and [`internal`] go from one to the other.
+//!
+//! * [`parse`] reads the paths of MAIL FROM and RCPT TO;
+//! * [`header`] reads the address lists of headers into tokens that can be changed and written back;
+//! * [`split`] and [`Delimiters`] take addresses apart;
+//! * [`domain`] checks and compares host names and address literals.
+
+pub mod domain;
+mod extension;
+pub mod header;
+pub mod parse;
+mod quote;
+
+pub use extension::{Delimiters, Unsplittable};
+pub use quote::{external, internal, is_dot_string, put_external, put_quoted};
+
+use bstr::{BString, ByteSlice};
+
+/// Splits an address in internal form at its last `@`: the local part, and the domain when there is an `@`.
+///
+/// `user@` has an empty domain; `user` has none.
+#[must_use]
+pub fn split(address: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match address.rfind_byte(b'@') {
+        Some(at) => (&address[..at], Some(&address[at + 1..])),
+        None => (address, None),
+    }
+}
+
+/// Puts an address together again.
+#[must_use]
+pub fn join(localpart: &[u8], domain: Option<&[u8]>) -> BString {
+    let mut address = BString::from(localpart);
+    if let Some(domain) = domain {
+        address.push(b'@');
+        address.extend_from_slice(domain);
+    }
+    address
+}
+
+/// An address for comparison and as a table key: ASCII letters in lower case, UTF-8 letters folded.
+///
+/// Bytes that are not UTF-8 stay as they are.
+#[must_use]
+pub fn fold_case(address: &[u8]) -> BString {
+    if address.is_ascii() {
+        return BString::from(address.to_ascii_lowercase());
+    }
+    match std::str::from_utf8(address) {
+        Ok(text) => BString::from(text.to_lowercase()),
+        Err(_) => BString::from(address.to_ascii_lowercase()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_at_sign_counts() {
+        let cases: [(&str, &str, Option<&str>); 5] = [
+            ("user@example.com", "user", Some("example.com")),
+            ("a@b@c", "a@b", Some("c")),
+            ("user", "user", None),
+            ("user@", "user", Some("")),
+            ("", "", None),
+        ];
+        for (address, localpart, domain) in cases {
+            assert_eq!(split(address.as_bytes()), (localpart.as_bytes(), domain.map(str::as_bytes)), "{address}");
+            assert_eq!(join(localpart.as_bytes(), domain.map(str::as_bytes)), address);
+        }
+    }
+
+    #[test]
+    fn case_folds_in_ascii_and_utf8() {
+        assert_eq!(fold_case(b"User@EXAMPLE.com"), "user@example.com");
+        assert_eq!(fold_case("ÄRGER@x".as_bytes()), "ärger@x");
+        assert_eq!(fold_case(b"\xffA"), BString::from(&b"\xffa"[..]));
+    }
+}

@@ -12,6 +12,8 @@ pub mod lines;
 mod logger;
 mod options;
 mod sink;
+#[cfg(test)]
+mod tests;
 
 pub use framing::{Severity, Shown, TEXT_LIMIT, show};
 pub use logger::{

@@ -1,0 +1,140 @@
+//! One open table: what every type offers, and what is the same for all of them (folding, UTF-8 checks, change checks).
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use bstr::{BString, ByteSlice};
+
+use crate::error::{Fault, LookupError};
+use crate::flags::Flags;
+use crate::fold;
+use crate::report::warning;
+
+/// Longest part of a key that error messages show.
+const SHOWN_KEY: usize = 100;
+
+/// At most this often a table's file is looked at for changes.
+const CHANGE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Receives the entries of a table, in the table's own order.
+pub type EachEntry<'a> = dyn FnMut(&[u8], &[u8]) -> std::io::Result<()> + 'a;
+
+/// What a table type implements. Keys arrive folded where the type and the flags ask for it.
+pub(crate) trait Source {
+    /// The value of `key`; an empty value is a value here.
+    fn lookup(&self, key: &[u8]) -> Result<Option<BString>, Fault>;
+
+    /// Whether keys are fixed strings; pattern tables see the original key only and are never asked for partial keys.
+    fn is_fixed(&self) -> bool {
+        true
+    }
+
+    /// Whether the backing file is no longer the one that was opened.
+    fn has_changed(&self) -> bool {
+        false
+    }
+
+    /// Gives every entry to `each`; `None` when the type cannot list its entries.
+    fn entries(&self, _each: &mut EachEntry<'_>) -> Option<Result<(), Fault>> {
+        None
+    }
+}
+
+/// An open table under its `type:name`.
+pub struct Table {
+    name: String,
+    source: Box<dyn Source>,
+    flags: Flags,
+    utf8: bool,
+    checked: Cell<Option<Instant>>,
+    changed: Cell<bool>,
+}
+
+impl Table {
+    pub(crate) fn new(name: String, source: Box<dyn Source>, flags: Flags, utf8: bool) -> Self {
+        let utf8 = utf8 && !flags.contains(Flags::NO_UTF8);
+        Self { name, source, flags, utf8, checked: Cell::new(None), changed: Cell::new(false) }
+    }
+
+    /// `type:name`, as configured.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether keys are fixed strings (so partial keys make sense) and not patterns.
+    #[must_use]
+    pub fn is_fixed(&self) -> bool {
+        self.source.is_fixed()
+    }
+
+    /// Looks `key` up. An empty value is returned as it is; [`crate::Maps`] decides what it means.
+    ///
+    /// # Errors
+    /// The table has no answer now; a temporary error.
+    pub fn lookup(&self, key: &[u8]) -> Result<Option<BString>, LookupError> {
+        if self.utf8 && !key.is_ascii() && key.to_str().is_err() {
+            warning!("{} lookup: key \"{}\" is not UTF-8, treated as not found", self.name, shown(key));
+            return Ok(None);
+        }
+        let folds = if self.source.is_fixed() {
+            !self.flags.contains(Flags::NO_FOLD)
+        } else {
+            self.flags.contains(Flags::FOLD_PATTERNS)
+        };
+        let answer = if folds {
+            fold::with_folded(key, self.utf8, |key| self.source.lookup(key))
+        } else {
+            self.source.lookup(key)
+        };
+        match answer {
+            Ok(None) => Ok(None),
+            Ok(Some(value)) => {
+                if self.utf8 && !value.is_ascii() && value.to_str().is_err() {
+                    return Err(self.error(key, "the value is not UTF-8"));
+                }
+                if self.flags.contains(Flags::FILE_VALUES) {
+                    return match crate::base64::decode(&value) {
+                        Some(decoded) => Ok(Some(decoded)),
+                        None => Err(self.error(key, "malformed BASE64 value")),
+                    };
+                }
+                Ok(Some(value))
+            }
+            Err(fault) => Err(self.error(key, &fault.0)),
+        }
+    }
+
+    /// Whether the table's file was replaced or rewritten since it was opened. Looks at the file at most once a second.
+    #[must_use]
+    pub fn changed(&self) -> bool {
+        if !self.changed.get() {
+            let now = Instant::now();
+            if self.checked.get().is_none_or(|last| now.duration_since(last) >= CHANGE_CHECK_INTERVAL) {
+                self.checked.set(Some(now));
+                self.changed.set(self.source.has_changed());
+            }
+        }
+        self.changed.get()
+    }
+
+    /// `type:name(flags)` as in the log line about a changed table.
+    #[must_use]
+    pub fn log_name(&self) -> String {
+        format!("{}({})", self.name, self.flags.log_names())
+    }
+
+    /// Gives every entry to `each`, in the table's order; `None` when the type cannot list its entries.
+    pub fn entries(&self, each: &mut EachEntry<'_>) -> Option<Result<(), LookupError>> {
+        Some(self.source.entries(each)?.map_err(|fault| self.error(b"", &fault.0)))
+    }
+
+    fn error(&self, key: &[u8], reason: &str) -> LookupError {
+        LookupError { table: self.name.clone(), key: shown(key), reason: reason.to_owned() }
+    }
+}
+
+/// The part of a key that messages show.
+pub(crate) fn shown(key: &[u8]) -> BString {
+    key[..key.len().min(SHOWN_KEY)].into()
+}
