@@ -57,6 +57,9 @@ pub enum Error {
     /// A port name that nobody knows.
     #[error("unknown port in service name: {0}")]
     Port(String),
+    /// The child of `-w` did not get through.
+    #[error("{0}")]
+    Initialisation(&'static str),
     /// A system call without which nothing works.
     #[error("{call}: {reason}")]
     Call {

@@ -89,9 +89,8 @@ fn report(error: &Error) {
 
 /// Is master, until it is told to stop. `ready` is closed when everything is up.
 fn serve(options: Options, config: &Config, ready: Option<OwnedFd>) -> Result<(), Error> {
-    let mut logging = log::Options::from_config(config, PROGRAM)?;
-    logging.verbose = options.verbose;
-    log::init(logging);
+    let verbose = options.verbose;
+    start_log(config, verbose)?;
     for warning in config.warnings() {
         log::warning!("{warning}");
     }
@@ -112,6 +111,8 @@ fn serve(options: Options, config: &Config, ready: Option<OwnedFd>) -> Result<()
 
     let mut shell = Shell::new(Instance::new(options, config, settings)?)?;
     shell.begin()?;
+    // The socket of postlogd is there now.
+    start_log(config, verbose)?;
     shell.instance().announce_start();
     log::flush();
     if let Some(ready) = ready {
@@ -122,6 +123,13 @@ fn serve(options: Options, config: &Config, ready: Option<OwnedFd>) -> Result<()
     }
     log::set_batching(true);
     shell.run()
+}
+
+fn start_log(config: &Config, verbose: u32) -> Result<(), Error> {
+    let mut options = log::Options::from_config(config, PROGRAM)?;
+    options.verbose = verbose;
+    log::init(options);
+    Ok(())
 }
 
 fn refuse_set_id() -> Result<(), Error> {

@@ -26,6 +26,8 @@ use crate::{Error, lines};
 const WATCHDOG_SECONDS: u32 = 1000;
 /// Longest sleep, so that the alarm clock is wound in time.
 const LONGEST_SLEEP: Duration = Duration::from_secs(WATCHDOG_SECONDS as u64 / 3);
+/// Lines that the log did not take are tried again after this time.
+const LOG_RETRY: Duration = Duration::from_secs(1);
 /// Larger than any message; what fills it is not one.
 const PACKET: usize = 512;
 /// Packets of one worker per turn: a worker that talks without end does not keep the others waiting.
@@ -130,7 +132,8 @@ impl Shell {
             alarm::set(WATCHDOG_SECONDS);
             let now = Instant::now();
             let deadline = [self.supervisor.next_deadline(), self.exit_at].into_iter().flatten().min();
-            let wait = deadline.map_or(LONGEST_SLEEP, |at| at.saturating_duration_since(now).min(LONGEST_SLEEP));
+            let longest = if log::is_pending() { LOG_RETRY } else { LONGEST_SLEEP };
+            let wait = deadline.map_or(longest, |at| at.saturating_duration_since(now).min(longest));
             match self.poll.poll(&mut events, Some(wait)) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,

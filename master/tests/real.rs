@@ -2,6 +2,8 @@
 
 mod worker;
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
@@ -16,7 +18,7 @@ use nix::unistd::{Pid, User, chown, geteuid};
 use tempfile::TempDir;
 
 /// Longer than anything here takes, on however slow a machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(20);
 const NOBODY: u32 = 65534;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +37,8 @@ struct Instance {
     identity: As,
     log: UnixDatagram,
     wake: UnixDatagram,
+    /// Lines that were received but not looked at.
+    lines: RefCell<VecDeque<String>>,
     master: Option<Child>,
 }
 
@@ -62,7 +66,7 @@ impl Instance {
         for socket in [&log, &wake] {
             socket.set_read_timeout(Some(PATIENCE)).expect("timeout");
         }
-        let instance = Instance { directory, identity, log, wake, master: None };
+        let instance = Instance { directory, identity, log, wake, lines: RefCell::default(), master: None };
         instance.write_main_cf("");
         instance.write_master_cf(master_cf);
         for program in ["smtpd", "worker", "qmgr", "postlogd", "local", "pickup"] {
@@ -144,12 +148,16 @@ impl Instance {
     fn wait_for_line(&self, text: &str) -> Vec<String> {
         let mut seen = Vec::new();
         loop {
-            let mut line = [0u8; 4096];
-            let length = match self.log.recv(&mut line) {
-                Ok(length) => length,
-                Err(error) => panic!("no \"{text}\" in the log ({error}): {seen:#?}"),
-            };
-            let line = String::from_utf8_lossy(&line[..length]).into_owned();
+            while self.lines.borrow().is_empty() {
+                let mut block = vec![0u8; 64 << 10];
+                let length = match self.log.recv(&mut block) {
+                    Ok(length) => length,
+                    Err(error) => panic!("no \"{text}\" in the log ({error}): {seen:#?}"),
+                };
+                let block = String::from_utf8_lossy(&block[..length]).into_owned();
+                self.lines.borrow_mut().extend(block.lines().map(str::to_owned));
+            }
+            let line = self.lines.borrow_mut().pop_front().expect("not empty");
             let found = line.contains(text);
             seen.push(line);
             if found {

@@ -78,7 +78,7 @@ fn pass_log_on(control: &OwnedFd, socket: &UnixDatagram, queue: &str) -> i32 {
         let mut fds = [PollFd::new(control.as_fd(), PollFlags::POLLIN), PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
         wait(&mut fds);
         let told = is_ready(&fds[0]);
-        let mut line = [0u8; 4096];
+        let mut line = vec![0u8; 64 << 10];
         while let Ok(length) = socket.recv(&mut line) {
             let _ = out.send_to(&line[..length], &to);
         }
