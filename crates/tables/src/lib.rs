@@ -19,10 +19,11 @@ pub mod open;
 mod report;
 mod settings;
 pub mod source;
+mod stale;
 mod table;
 mod types;
 
-pub use address_lookup::{AddressHit, AddressQuery, Strategy, split_extension};
+pub use address_lookup::{AddressHit, AddressQuery, Strategy};
 pub use error::{Error, Fault, LookupError};
 pub use flags::Flags;
 pub use maps::{Hit, Maps};

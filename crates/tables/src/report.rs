@@ -23,6 +23,12 @@ pub(crate) fn write(message: std::fmt::Arguments<'_>) {
     }
 }
 
+/// A line that is no warning (`debug:` tables).
+pub(crate) fn write_info(message: std::fmt::Arguments<'_>) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "{message}");
+}
+
 /// The warnings of this test so far.
 #[cfg(test)]
 pub(crate) fn take() -> Vec<String> {
