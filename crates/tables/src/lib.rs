@@ -28,5 +28,5 @@ pub use error::{Error, Fault, LookupError};
 pub use flags::Flags;
 pub use maps::{Hit, Maps};
 pub use match_list::{Kind, MatchList};
-pub use settings::Settings;
+pub use settings::{Settings, parent_domain_matches_subdomains};
 pub use table::{EachEntry, Table};

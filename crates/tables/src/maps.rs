@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use bstr::BString;
+use config::Config;
 
 use crate::error::{Error, LookupError};
 use crate::flags::Flags;
@@ -35,6 +36,17 @@ pub struct Maps {
 }
 
 impl Maps {
+    /// [`Self::open_with`] and the settings of `config`.
+    ///
+    /// # Errors
+    /// A parameter that tables depend on has a bad value; and as [`Self::open_with`].
+    pub fn open(spec: &str, config: &Config, title: &'static str, flags: Flags) -> Result<Self, Error> {
+        if spec.trim().is_empty() {
+            return Ok(Self::empty(title));
+        }
+        Self::open_with(spec, &Settings::for_spec(config, spec)?, title, flags)
+    }
+
     /// Opens every table of `spec` (comma and white space separated); an empty `spec` is a list that knows nothing.
     ///
     /// A table that cannot be opened is warned about now, and each lookup that reaches it is a temporary error.

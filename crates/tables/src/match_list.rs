@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::rc::Rc;
 
 use bstr::BString;
+use config::Config;
 
 use crate::cidr::{self, Network};
 use crate::error::{Error, LookupError};
@@ -63,6 +64,20 @@ pub struct MatchList {
 }
 
 impl MatchList {
+    /// [`Self::open_with`] and the settings of `config`; `title` is the parameter's name.
+    ///
+    /// # Errors
+    /// A parameter that tables depend on has a bad value; and as [`Self::open_with`].
+    pub fn open(
+        spec: &str,
+        config: &Config,
+        title: &'static str,
+        kind: Kind,
+        parent_domain_matches_subdomains: bool,
+    ) -> Result<Self, Error> {
+        Self::open_with(spec, &Settings::for_spec(config, spec)?, title, kind, parent_domain_matches_subdomains)
+    }
+
     /// Reads the list. With `parent_domain_matches_subdomains`, `example.com` matches its subdomains too; without, that
     /// takes `.example.com`.
     ///

@@ -109,7 +109,7 @@ mod tests {
             ("", ""),
             ("$1-${2}-$(1)", "one-two-one"),
             ("$$1$$", "$1$"),
-            ("x$12y", "xy"),
+            ("x$12-y", "x-y"),
             ("${1}1", "one1"),
         ] {
             let template = Template::parse(text.as_bytes()).expect(text);
