@@ -19,5 +19,4 @@ pub mod posix_regex;
 pub mod privileges;
 #[cfg(feature = "readiness")]
 pub mod readiness;
-pub mod signals;
 pub mod socket;
