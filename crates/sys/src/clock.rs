@@ -21,6 +21,26 @@ pub struct Local {
     pub offset: i32,
 }
 
+impl Local {
+    /// `Sat Nov 21 00:56:43 2026`, as asctime(3) without its line end.
+    #[must_use]
+    pub fn asctime(&self) -> String {
+        const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+        const MONTHS: [&str; 12] =
+            ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+        format!(
+            "{} {}{:3} {:02}:{:02}:{:02} {}",
+            DAYS[self.weekday % 7],
+            MONTHS[self.month % 12],
+            self.day,
+            self.hour,
+            self.minute,
+            self.second,
+            self.year
+        )
+    }
+}
+
 /// Reads the time zone now, so that [`local`] knows it in a jail without `/etc/localtime`.
 pub fn load_time_zone() {
     // The first conversion of a process reads the zone and keeps it.
