@@ -190,42 +190,53 @@ fn angle_address<'l, 'a>(lexemes: &'l [Lexeme<'a>], tokens: &mut Vec<Token>) -> 
         *spaced = false;
     }
     tokens.push(Token::Special { byte: b'>', spaced: false });
-    let mut rest = inside.get(end + 1..).unwrap_or_default();
-    // Comments, and stray words, up to the separator stay text: they are no second address.
-    let stray = rest.iter().position(|l| matches!(l.kind, Kind::Special(b',' | b';'))).unwrap_or(rest.len());
-    keep(&rest[..stray], tokens);
-    rest = &rest[stray..];
-    if let Some(separator) = rest.get(..1) {
-        keep(separator, tokens);
-        rest = &rest[1..];
+    let rest = inside.get(end + 1..).unwrap_or_default();
+    // Comments up to the separator belong to this address; anything else lacks a comma.
+    let comments = rest.iter().take_while(|l| l.kind == Kind::Comment).count();
+    match rest.get(comments).map(|l| l.kind) {
+        None | Some(Kind::Special(b',' | b';')) => {
+            let end = rest.len().min(comments + 1);
+            keep(&rest[..end], tokens);
+            &rest[end..]
+        }
+        Some(_) => {
+            tokens.push(Token::Special { byte: b',', spaced: false });
+            rest
+        }
     }
-    rest
 }
 
-/// All words together are one address; comments between them follow it.
+/// Words joined by dots and at signs are an address; a comma is added where another word follows without them.
+/// Comments follow the address that they stood in.
 fn bare_address(lexemes: &[Lexeme<'_>], tokens: &mut Vec<Token>) {
-    let mut address = BString::default();
-    let (mut first_spaced, mut any, mut after_word) = (false, false, false);
-    for lexeme in lexemes.iter().filter(|l| l.kind != Kind::Comment) {
-        if !any {
-            (first_spaced, any) = (lexeme.spaced, true);
+    let mut address: Option<(BString, bool)> = None;
+    let mut comments: Vec<&Lexeme<'_>> = Vec::new();
+    let mut after_word = false;
+    for lexeme in lexemes {
+        if lexeme.kind == Kind::Comment {
+            comments.push(lexeme);
+            continue;
         }
         let word = matches!(lexeme.kind, Kind::Atom | Kind::Quoted | Kind::Literal);
         if word && after_word {
-            address.push(b' ');
+            finish_address(&mut address, &mut comments, tokens);
+            tokens.push(Token::Special { byte: b',', spaced: false });
         }
         after_word = word;
+        let (text, _) = address.get_or_insert_with(|| (BString::default(), lexeme.spaced));
         match lexeme.kind {
-            Kind::Quoted => put_unquoted(&mut address, lexeme.raw),
-            _ => address.extend_from_slice(lexeme.raw),
+            Kind::Quoted => put_unquoted(text, lexeme.raw),
+            _ => text.extend_from_slice(lexeme.raw),
         }
     }
-    let at = tokens.len();
-    keep_all(lexemes.iter().filter(|l| l.kind == Kind::Comment), tokens);
-    if any {
-        let leading_comments = lexemes.iter().take_while(|l| l.kind == Kind::Comment).count();
-        tokens.insert(at + leading_comments, Token::Address { address, spaced: first_spaced });
+    finish_address(&mut address, &mut comments, tokens);
+}
+
+fn finish_address(address: &mut Option<(BString, bool)>, comments: &mut Vec<&Lexeme<'_>>, tokens: &mut Vec<Token>) {
+    if let Some((address, spaced)) = address.take() {
+        tokens.push(Token::Address { address, spaced });
     }
+    tokens.extend(comments.drain(..).map(|comment| Token::Text { text: unfold(comment.raw), spaced: true }));
 }
 
 fn put_unquoted(output: &mut Vec<u8>, quoted: &[u8]) {
@@ -234,7 +245,7 @@ fn put_unquoted(output: &mut Vec<u8>, quoted: &[u8]) {
     while let Some(&byte) = bytes.next() {
         match byte {
             b'\\' => output.extend(bytes.next()),
-            b'\r' | b'\n' => {}
+            b'\r' | b'\n' => output.push(b' '),
             other => output.push(other),
         }
     }
@@ -253,9 +264,9 @@ fn keep_all<'l, 'a: 'l>(lexemes: impl Iterator<Item = &'l Lexeme<'a>>, tokens: &
     }
 }
 
-/// Line ends inside a quoted-string or comment are folding (RFC 5322 3.2.2); they go, the white space stays.
+/// Line ends inside a quoted-string or comment are folding (RFC 5322 3.2.2) and become blanks.
 fn unfold(raw: &[u8]) -> BString {
-    raw.iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect::<Vec<u8>>().into()
+    raw.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }).collect::<Vec<u8>>().into()
 }
 
 struct Scanner<'a> {
@@ -338,19 +349,19 @@ mod tests {
 
     #[test]
     fn finds_addresses_and_keeps_the_rest() {
-        let cases: [(&str, &[&str], &str); 20] = [
+        let cases: [(&str, &[&str], &str); 22] = [
             ("user@example.com", &["user@example.com"], "user@example.com"),
             (" a@x ,b@y", &["a@x", "b@y"], "a@x, b@y"),
             ("Joe Q. Public <joe@x>", &["joe@x"], "Joe Q. Public <joe@x>"),
             ("\"Public, Joe\" <joe@x> (Joe)", &["joe@x"], "\"Public, Joe\" <joe@x> (Joe)"),
             ("joe@x (Joe (the) man)", &["joe@x"], "joe@x (Joe (the) man)"),
-            ("joe(c)@x", &["joe@x"], "joe@x(c)"),
-            ("(c) joe@x", &["joe@x"], "(c) joe@x"),
+            ("joe(c)@x", &["joe@x"], "joe@x (c)"),
+            ("(c) joe@x", &["joe@x"], "joe@x (c)"),
             ("Team: a@x, B <b@y>; , c@z", &["a@x", "b@y", "c@z"], "Team: a@x, B <b@y>;, c@z"),
             ("undisclosed-recipients:;", &[], "undisclosed-recipients:;"),
             ("<@a,@b:joe@x>", &["@a,@b:joe@x"], "<\"@a,@b:joe\"@x>"),
             ("\"a b\"@x", &["a b@x"], "\"a b\"@x"),
-            ("a b@x", &["a b@x"], "\"a b\"@x"),
+            ("a b@x", &["a", "b@x"], "a, b@x"),
             ("<>", &[], "<>"),
             ("", &[], ""),
             (",,", &[], ", ,"),
@@ -358,7 +369,9 @@ mod tests {
             ("Joe <joe@x", &["joe@x"], "Joe <joe@x>"),
             ("joe . doe @ x . y", &["joe.doe@x.y"], "joe.doe@x.y"),
             ("a@x\n\t,\n b@y", &["a@x", "b@y"], "a@x, b@y"),
-            ("\"a\n b\" <c@d>", &["c@d"], "\"a b\" <c@d>"),
+            ("\"a\n b\" <c@d>", &["c@d"], "\"a  b\" <c@d>"),
+            ("J <j> (x) y", &["j", "y"], "J <j>, y (x)"),
+            ("(a) b(c)@d (e) f", &["b@d", "f"], "b@d (a) (c) (e), f"),
         ];
         for (value, addresses, output) in cases {
             let list = AddressList::parse(value.as_bytes(), 1000);
@@ -373,7 +386,7 @@ mod tests {
         for address in list.addresses_mut().filter(|address| !address.contains(&b'@')) {
             address.extend_from_slice(b"@here");
         }
-        assert_eq!(put(&list), "Joe <joe@x>, (me) jim@here, G: ann@here;");
+        assert_eq!(put(&list), "Joe <joe@x>, jim@here (me), G: ann@here;");
     }
 
     #[test]
@@ -392,7 +405,7 @@ mod tests {
 
         #[test]
         fn clean_lists_round_trip(names in proptest::collection::vec("[a-z]{1,8}", 1..6)) {
-            let value = names.iter().map(|name| format!("{name} (x) <{name}@example.com>")).collect::<Vec<_>>().join(", ");
+            let value = names.iter().map(|name| format!("{name} (x) <{name}@example.com> (y)")).collect::<Vec<_>>().join(", ");
             let list = AddressList::parse(value.as_bytes(), 1000);
             prop_assert_eq!(put(&list), value);
             prop_assert_eq!(list.addresses().count(), names.len());

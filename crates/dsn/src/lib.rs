@@ -1,5 +1,6 @@
 //! Delivery status: enhanced status codes (RFC 3463), outcomes per recipient, and what senders asked to be told (RFC 3461).
 
+pub mod notice;
 mod notify;
 mod outcome;
 mod status;

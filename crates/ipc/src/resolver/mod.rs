@@ -1,6 +1,10 @@
 //! smtp, smtpd → resolver (`private/resolver`): names and addresses. The hosts file and DNS stay on the other side, so
 //! that nothing has to be copied into a jail. Requests carry a number and may be answered in any order.
 
+mod client;
+
+pub use client::Client;
+
 use std::net::IpAddr;
 use std::time::Duration;
 

@@ -1,0 +1,25 @@
+//! One function per line that log analysers parse (pflogsumm, fail2ban, logwatch, exporters). Their wording and order
+//! are interface.
+//!
+//! Addresses come in the form that `info_log_address_format` asks for: the caller quotes them (`address::external`).
+//! `queue_id` is the text of a queue id.
+
+mod delivery;
+mod queue;
+mod session;
+mod supervision;
+
+pub use delivery::{Delays, Status, StatusLine, format_delay, status_line};
+pub use queue::{
+    Expired, NoticeTo, PostsuperAction, Verdict, cleanup_discarded, cleanup_verdict, delay_notification,
+    failure_notification, message_id, pickup, postsuper, queue_active, queue_expired, removed, resent_message_id,
+    saving_corrupt, skipped, success_notification,
+};
+pub use session::{
+    ClientLine, CommandCount, Rejection, client, connect, decision, disconnect, improper_pipelining, lost_connection,
+    non_smtp_command, timeout, too_many_errors,
+};
+pub use supervision::{
+    Ending, bad_command_startup, daemon_started, process_ended, process_limit_reached, reloaded, table_changed,
+    terminating,
+};

@@ -1,0 +1,100 @@
+//! Descriptors that master leaves open for a program it starts (the start-up contract of `ipc::master`).
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Mutex;
+
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::socket::{SockType, getsockopt, sockopt};
+
+/// Descriptors that were taken already: each can be had once.
+static TAKEN: Mutex<BTreeSet<RawFd>> = Mutex::new(BTreeSet::new());
+
+/// Takes over the descriptor `number`, which the parent process opened for us; it will not survive an exec.
+///
+/// To be called at start-up, before this process opens anything of its own.
+///
+/// # Errors
+/// `NotFound` when it is not open, `AlreadyExists` when it was taken before, `InvalidInput` below 3.
+pub fn take(number: RawFd) -> io::Result<OwnedFd> {
+    if number < 3 {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    }
+    if !is_open(number) {
+        return Err(io::Error::new(io::ErrorKind::NotFound, format!("descriptor {number} was not passed along")));
+    }
+    let mut taken = TAKEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if !taken.insert(number) {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("descriptor {number} is in use")));
+    }
+    // SAFETY: it is open, it is not one that this process opened (the caller's promise: start-up), and nobody else has
+    // got it from here.
+    let fd = unsafe { OwnedFd::from_raw_fd(number) };
+    fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    Ok(fd)
+}
+
+/// True when `number` is an open descriptor.
+#[must_use]
+pub fn is_open(number: RawFd) -> bool {
+    borrowed(number).is_some_and(|fd| fcntl(fd, FcntlArg::F_GETFD).is_ok())
+}
+
+/// True when `number` is an open `SOCK_SEQPACKET` socket, as master's control socket is.
+#[must_use]
+pub fn is_packet_socket(number: RawFd) -> bool {
+    is_open(number)
+        && borrowed(number).is_some_and(|fd| matches!(getsockopt(&fd, sockopt::SockType), Ok(SockType::SeqPacket)))
+}
+
+/// Makes `from` the descriptor `to` of this process, open across an exec: master's half of the contract, in the child.
+///
+/// # Errors
+/// The error of `dup2(2)`.
+pub fn place(from: BorrowedFd<'_>, to: RawFd) -> io::Result<()> {
+    if from.as_raw_fd() == to {
+        fcntl(from, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        return Ok(());
+    }
+    // SAFETY: dup2 works on numbers only; the caller of this function in a forked child owns the whole table.
+    let result = unsafe { libc::dup2(from.as_raw_fd(), to) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn borrowed(number: RawFd) -> Option<BorrowedFd<'static>> {
+    if number < 0 {
+        return None;
+    }
+    // SAFETY: used only for fcntl and getsockopt, which answer EBADF for a number that is not open.
+    Some(unsafe { BorrowedFd::borrow_raw(number) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::IntoRawFd;
+
+    #[test]
+    fn a_descriptor_is_taken_once() {
+        let number = OwnedFd::from(std::fs::File::open("/dev/null").expect("open")).into_raw_fd();
+        // Moved to a number that no other test gets, as the numbers are shared by the whole process.
+        // SAFETY: the number was just released by its owner.
+        let owned = unsafe { OwnedFd::from_raw_fd(number) };
+        let high = fcntl(&owned, FcntlArg::F_DUPFD(900)).expect("dup");
+        drop(owned);
+        assert!(is_open(high));
+        assert!(!is_packet_socket(high));
+        let taken = take(high).expect("take");
+        assert_eq!(take(high).expect_err("twice").kind(), io::ErrorKind::AlreadyExists);
+        let flags = fcntl(&taken, FcntlArg::F_GETFD).expect("flags");
+        assert_eq!(flags & FdFlag::FD_CLOEXEC.bits(), FdFlag::FD_CLOEXEC.bits());
+    }
+
+    #[test]
+    fn what_is_not_open_is_not_found() {
+        assert_eq!(take(1_000_000).expect_err("closed").kind(), io::ErrorKind::NotFound);
+        assert_eq!(take(1).expect_err("standard output").kind(), io::ErrorKind::InvalidInput);
+        assert!(!is_open(-1));
+    }
+}
