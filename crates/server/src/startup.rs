@@ -114,7 +114,7 @@ impl Boot {
         privileges::private_umask();
         sys::memory::few_arenas();
 
-        let config = Config::load(&configuration_directory())?;
+        let mut config = Config::load(&configuration_directory())?;
         let service = arguments.service.clone().unwrap_or_else(|| called.clone());
         config.set("process_name", &called);
         config.set("service_name", &service);

@@ -34,6 +34,12 @@ pub struct Maps {
     members: Vec<Member>,
 }
 
+impl std::fmt::Debug for Maps {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Maps").field("title", &self.title).field("tables", &self.members.len()).finish_non_exhaustive()
+    }
+}
+
 impl Maps {
     /// [`Self::open_with`] and the settings of `config`.
     ///

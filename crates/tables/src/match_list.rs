@@ -62,6 +62,15 @@ pub struct MatchList {
     patterns: Vec<Pattern>,
 }
 
+impl std::fmt::Debug for MatchList {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MatchList")
+            .field("title", &self.title)
+            .field("patterns", &self.patterns.len())
+            .finish_non_exhaustive()
+    }
+}
+
 impl MatchList {
     /// [`Self::open_with`] and the settings of `config`; `title` is the parameter's name.
     ///
