@@ -47,8 +47,28 @@ pub fn local(seconds: i64) -> Local {
     }
 }
 
+/// The abbreviation of the time zone at a moment (`UTC`, `CEST`), as Date headers show it in a comment.
+#[must_use]
+pub fn zone_name(seconds: i64) -> String {
+    // SAFETY: all-zero is a valid tm, and localtime_r writes nothing else.
+    let mut tm: libc::tm = unsafe { std::mem::zeroed() };
+    let time = seconds as libc::time_t;
+    // SAFETY: both pointers are to live values of the right types.
+    let filled = unsafe { libc::localtime_r(&raw const time, &raw mut tm) };
+    if filled.is_null() || tm.tm_zone.is_null() {
+        return String::new();
+    }
+    // SAFETY: tm_zone is a C string that the C library keeps for the life of the process.
+    unsafe { std::ffi::CStr::from_ptr(tm.tm_zone) }.to_string_lossy().into_owned()
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn the_zone_has_a_name() {
+        assert!(super::zone_name(1_700_000_000).len() >= 3);
+    }
+
     #[test]
     fn the_parts_agree_with_the_offset() {
         let seconds = 1_700_000_000;
