@@ -79,13 +79,8 @@ pub enum Error {
         reason: String,
     },
     /// A parameter that tables depend on has a bad value.
-    #[error("parameter {name}: {reason}")]
-    Parameter {
-        /// The parameter.
-        name: &'static str,
-        /// What is wrong.
-        reason: String,
-    },
+    #[error(transparent)]
+    Config(#[from] config::Error),
 }
 
 /// A lookup that has no answer now. Always a temporary error (4xx, defer), never "not found".

@@ -161,7 +161,12 @@ impl Scheduler {
 
     /// What to do next.
     pub fn next_action(&mut self) -> Option<Action> {
-        self.actions.pop_front()
+        let action = self.actions.pop_front()?;
+        if let Action::Done(message) = &action {
+            // Only now may its number be used again.
+            self.messages.remove(Id::from_number(message.0));
+        }
+        Some(action)
     }
 
     /// When [`Scheduler::tick`] is due.
