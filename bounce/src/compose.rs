@@ -4,12 +4,12 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
-use bstr::{BString, ByteSlice, ByteVec};
+use bstr::{BString, ByteSlice};
 use dsn::notice::{Kind, Notice, Recipient, Returned};
 use dsn::{Action, Notify, Return};
 use ipc::bounce::{Notice as Wanted, Request};
-use queue::log_file::{self, Entry};
 use message::date::{self, Zone};
+use queue::log_file::{self, Entry};
 use queue::{Directory, Spool};
 
 use crate::settings::Settings;
@@ -89,7 +89,13 @@ pub fn read_log(spool: &Spool, directory: Directory, request: &Request) -> io::R
 
 /// The notices that `entries` call for.
 #[must_use]
-pub fn notices(request: &Request, entries: &[Entry], original: &Original, settings: &Settings, now: i64) -> Vec<Outgoing> {
+pub fn notices(
+    request: &Request,
+    entries: &[Entry],
+    original: &Original,
+    settings: &Settings,
+    now: i64,
+) -> Vec<Outgoing> {
     let composer = Composer { request, original, settings, now };
     let mut all = Vec::new();
     let wanted: Vec<&Entry> = entries.iter().filter(|entry| is_wanted(request.notice, entry.notify)).collect();

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use bstr::BString;
 use config::Config;
+use config::bounce_templates::{self, Templates};
 use dsn::notice::Kind;
-
-use crate::templates::Template;
 
 /// What notices depend on.
 #[derive(Clone, Debug)]
@@ -60,7 +59,7 @@ impl Settings {
             maximal_queue_lifetime: i64::try_from(seconds("maximal_queue_lifetime")?).unwrap_or(i64::MAX / 2),
             ipc_timeout: config.time("ipc_timeout")?,
             cleanup: format!("public/{}", config.string("cleanup_service_name")?),
-            templates: Template::load_all(config)?,
+            templates: load_templates(config)?,
         })
     }
 
@@ -70,13 +69,54 @@ impl Settings {
         self.notify_classes.iter().any(|have| have == class)
     }
 
-    /// The template of a kind of notice, its `$names` expanded.
+    /// The template of a kind of notice.
     #[must_use]
     pub fn template(&self, kind: Kind) -> &Template {
         self.templates
             .iter()
             .find(|(have, _)| *have == kind)
             .map(|(_, template)| template)
-            .expect("load_all gives a template for each of the four kinds")
+            .expect("load_templates gives one for each of the four kinds")
     }
+}
+
+/// A template with its text expanded.
+#[derive(Clone, Debug)]
+pub struct Template {
+    /// From header value.
+    pub from: String,
+    /// Subject header value.
+    pub subject: String,
+    /// Subject header value of a postmaster's copy.
+    pub postmaster_subject: String,
+    /// Character set of the text.
+    pub charset: String,
+    /// The text, lines ended by LF.
+    pub text: BString,
+}
+
+fn load_templates(config: &Config) -> Result<Vec<(Kind, Template)>, config::Error> {
+    let templates = Templates::load(config)?;
+    for warning in &templates.warnings {
+        log::warning!("{warning}");
+    }
+    templates
+        .iter()
+        .map(|template| {
+            let kind = match template.kind {
+                bounce_templates::Kind::Failure => Kind::Failure,
+                bounce_templates::Kind::Delay => Kind::Delay,
+                bounce_templates::Kind::Success => Kind::Success,
+                bounce_templates::Kind::Verify => Kind::Verify,
+            };
+            let expanded = Template {
+                from: template.from.clone(),
+                subject: template.subject.clone(),
+                postmaster_subject: template.postmaster_subject.clone().unwrap_or_else(|| template.subject.clone()),
+                charset: template.charset.clone(),
+                text: template.expanded(config)?.into(),
+            };
+            Ok((kind, expanded))
+        })
+        .collect()
 }
