@@ -67,6 +67,22 @@ pub fn local(seconds: i64) -> Local {
     }
 }
 
+/// The abbreviation of the local zone at `seconds` since the epoch (`UTC`, `CEST`); empty when there is none.
+#[must_use]
+pub fn zone_name(seconds: i64) -> String {
+    // SAFETY: all-zero is a valid tm, and localtime_r writes nothing else.
+    let mut tm: libc::tm = unsafe { std::mem::zeroed() };
+    let time = seconds as libc::time_t;
+    // SAFETY: both pointers are to live values of the right types.
+    unsafe { libc::localtime_r(&raw const time, &raw mut tm) };
+    if tm.tm_zone.is_null() {
+        return String::new();
+    }
+    // SAFETY: tm_zone is a NUL-terminated string that the C library keeps; it is copied at once.
+    let name = unsafe { std::ffi::CStr::from_ptr(tm.tm_zone) };
+    name.to_string_lossy().into_owned()
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
@@ -76,5 +92,6 @@ mod tests {
         let of_day = i64::from(local.hour * 3600 + local.minute * 60 + local.second);
         assert_eq!((seconds + i64::from(local.offset)).rem_euclid(86_400), of_day);
         assert_eq!(local.year, 2023);
+        assert!(super::zone_name(seconds).chars().all(|c| !c.is_control()));
     }
 }
