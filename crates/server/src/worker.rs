@@ -28,6 +28,8 @@ pub(crate) struct State {
     max_served: u64,
     served: Cell<u64>,
     open: Cell<u32>,
+    /// Counts sessions and tasks, so that the minder sees those that were quick.
+    begun: Cell<u64>,
     /// Activity that is no session but must end before the worker does.
     tasks: Cell<u32>,
     draining: Cell<bool>,
@@ -58,6 +60,7 @@ impl Worker {
             max_served: bounds.max_served,
             served: Cell::new(0),
             open: Cell::new(0),
+            begun: Cell::new(0),
             tasks: Cell::new(0),
             draining: Cell::new(false),
             failed: Cell::new(false),
@@ -231,6 +234,7 @@ impl SessionGuard {
     pub(crate) fn new(worker: Worker) -> SessionGuard {
         worker.change_open(|open| open + 1);
         worker.0.served.set(worker.0.served.get() + 1);
+        worker.0.begun.set(worker.0.begun.get() + 1);
         SessionGuard(worker)
     }
 }
@@ -260,6 +264,7 @@ pub(crate) struct TaskGuard(Worker);
 impl TaskGuard {
     pub(crate) fn new(worker: Worker) -> TaskGuard {
         worker.0.tasks.set(worker.0.tasks.get() + 1);
+        worker.0.begun.set(worker.0.begun.get() + 1);
         TaskGuard(worker)
     }
 }
@@ -310,7 +315,7 @@ pub(crate) async fn mind(worker: &Worker, minding: Minding, beat: impl Fn()) {
     let mut idle_since = Instant::now();
     let mut drain_since: Option<Instant> = None;
     let mut next_alive = Instant::now() + ALIVE;
-    let mut served = 0;
+    let mut begun = 0;
     loop {
         beat();
         let now = Instant::now();
@@ -324,13 +329,13 @@ pub(crate) async fn mind(worker: &Worker, minding: Minding, beat: impl Fn()) {
                 log::warning!("{} sessions did not end in time and are cut off", worker.sessions());
                 return;
             }
-        } else if busy || served != worker.0.served.get() {
+        } else if busy || begun != worker.0.begun.get() {
             idle_since = now;
         } else if minding.max_idle.is_some_and(|limit| now >= idle_since + limit) {
             worker.start_draining();
             return;
         }
-        served = worker.0.served.get();
+        begun = worker.0.begun.get();
         let load = worker.load();
         if rank(load) > rank(reported) {
             worker.tell(ToMaster::Load(load));
