@@ -102,7 +102,7 @@ mod tests {
         let config =
             Config::from_text("queue_directory = /q\nmail_owner = mailer\nsetgid_group = drop\n").expect("config");
         let entries = entries(&config).expect("manifest");
-        let find = |path: &str| entries.iter().find(|entry| entry.path == PathBuf::from(path)).expect("listed");
+        let find = |path: &str| entries.iter().find(|entry| entry.path == std::path::Path::new(path)).expect("listed");
         let cases: [(&str, &str, Option<&str>, u32); 6] = [
             ("/q", "root", None, 0o755),
             ("/q/maildrop", "mailer", Some("drop"), 0o730),
