@@ -55,7 +55,10 @@ impl SessionService for Echo {
                     let reply = match request.as_str() {
                         "who" => who(),
                         "panic" => panic!("as asked"),
-                        "stuck" => std::thread::park().into_string(),
+                        "stuck" => {
+                            std::thread::park();
+                            request
+                        }
                         _ => request,
                     };
                     if connection.send(&reply).await.is_err() {
@@ -76,17 +79,6 @@ impl SessionService for Echo {
 
     fn last_reply(&self) -> Option<Vec<u8>> {
         Some(b"421 4.3.0 sorry\r\n".to_vec())
-    }
-}
-
-/// Lets an expression of type `()` stand where text is wanted.
-trait IntoText {
-    fn into_string(self) -> String;
-}
-
-impl IntoText for () {
-    fn into_string(self) -> String {
-        String::new()
     }
 }
 
