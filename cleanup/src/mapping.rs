@@ -155,8 +155,8 @@ impl Mapping {
                 destinations: Some(MatchList::open(
                     &config.string("mydestination")?,
                     config,
-                    tables::Kind::Domains,
                     "mydestination",
+                    tables::Kind::Domains,
                     false,
                 )?),
             },

@@ -86,6 +86,10 @@ pub struct Settings {
     pub milter_places: bool,
     /// `delay_logging_resolution_limit`, decimals
     pub delay_resolution: u32,
+    /// `smtputf8_autodetect_classes` has `sendmail`, and `smtputf8_enable` is on.
+    pub detect_utf8_local: bool,
+    /// As before, for `verify`.
+    pub detect_utf8_probe: bool,
     /// `backwards_bounce_logfile_compatibility`
     pub old_bounce_log: bool,
 }
@@ -142,6 +146,8 @@ impl Default for Settings {
             bounce_service: "bounce".to_owned(),
             milter_places: false,
             delay_resolution: 2,
+            detect_utf8_local: true,
+            detect_utf8_probe: true,
             old_bounce_log: true,
         }
     }
@@ -155,6 +161,9 @@ impl Settings {
     pub fn load(config: &Config) -> Result<Settings, config::Error> {
         let size = |name: &str| config.int(name).map(|value| usize::try_from(value).unwrap_or(0));
         let strict = config.bool("strict_8bitmime")?;
+        let classes = config.list("smtputf8_autodetect_classes")?;
+        let utf8 = config.bool("smtputf8_enable")?;
+        let detects = |class: &str| utf8 && classes.iter().any(|name| name == class || name == "all");
         let delay_warning = config.time("delay_warning_time")?;
         Ok(Settings {
             myhostname: config.string("myhostname")?,
@@ -203,6 +212,8 @@ impl Settings {
             bounce_service: config.string("bounce_service_name")?,
             milter_places: !config.string("smtpd_milters")?.is_empty() || !config.string("non_smtpd_milters")?.is_empty(),
             delay_resolution: u32::try_from(config.int("delay_logging_resolution_limit")?).unwrap_or(2),
+            detect_utf8_local: detects("sendmail"),
+            detect_utf8_probe: detects("verify"),
             old_bounce_log: config.bool("backwards_bounce_logfile_compatibility")?,
         })
     }

@@ -24,6 +24,7 @@ mod new_file;
 pub mod record;
 pub mod recovery;
 mod scan;
+mod settings;
 mod spool;
 pub mod state;
 

@@ -218,11 +218,7 @@ pub(crate) struct SessionGuard(Worker);
 impl SessionGuard {
     pub(crate) fn new(worker: Worker) -> SessionGuard {
         worker.change_open(|open| open + 1);
-        let served = worker.0.served.get() + 1;
-        worker.0.served.set(served);
-        if worker.0.max_served > 0 && served >= worker.0.max_served {
-            worker.start_draining();
-        }
+        worker.0.served.set(worker.0.served.get() + 1);
         SessionGuard(worker)
     }
 }
@@ -230,7 +226,8 @@ impl SessionGuard {
 impl Drop for SessionGuard {
     fn drop(&mut self) {
         let worker = &self.0;
-        if std::thread::panicking() {
+        let max_served = worker.0.max_served;
+        if std::thread::panicking() || (max_served > 0 && worker.0.served.get() >= max_served) {
             worker.start_draining();
         }
         let full = worker.load() == Load::Full;

@@ -19,4 +19,5 @@ pub mod posix_regex;
 pub mod privileges;
 #[cfg(feature = "readiness")]
 pub mod readiness;
+pub mod signals;
 pub mod socket;

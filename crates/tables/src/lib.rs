@@ -5,6 +5,7 @@
 
 mod address_lookup;
 pub mod base64;
+pub mod build;
 pub mod cidr;
 mod error;
 pub mod file_values;
@@ -16,7 +17,6 @@ pub mod list;
 mod maps;
 mod match_list;
 pub mod open;
-mod report;
 mod settings;
 pub mod source;
 mod stale;

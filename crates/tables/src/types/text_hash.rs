@@ -11,7 +11,6 @@ use crate::error::{Error, Fault};
 use crate::file_watch::FileWatch;
 use crate::flags::Flags;
 use crate::fold;
-use crate::report::warning;
 use crate::source::{LogicalLines, parse_map_line};
 use crate::table::{EachEntry, Source};
 
@@ -34,14 +33,14 @@ impl TextHash {
             match parse_map_line(&line.text, utf8) {
                 Ok((key, value, like_alias)) => {
                     if like_alias {
-                        warning!(
+                        log::warning!(
                             "{name}, line {}: record is in \"key: value\" format; is this an alias file?",
                             line.line
                         );
                     }
                     let key = if flags.contains(Flags::NO_FOLD) { key.to_owned() } else { fold::fold(key, utf8) };
                     if table.values.contains_key(BStr::new(&key)) {
-                        warning!("{name}, line {}: duplicate entry: \"{key}\"", line.line);
+                        log::warning!("{name}, line {}: duplicate entry: \"{key}\"", line.line);
                         continue;
                     }
                     let value = if flags.contains(Flags::FILE_VALUES) {
@@ -55,7 +54,7 @@ impl TextHash {
                     table.values.insert(key.clone(), value);
                     table.order.push(key);
                 }
-                Err(reason) => warning!("{name}, line {}: {reason}", line.line),
+                Err(reason) => log::warning!("{name}, line {}: {reason}", line.line),
             }
         }
         Ok(table)

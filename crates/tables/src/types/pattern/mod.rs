@@ -6,7 +6,6 @@ mod substitution;
 
 use bstr::{BString, ByteSlice};
 
-use crate::report::warning;
 use prefilter::{Dialect, Prefilter};
 use rules::Statement;
 use substitution::Template;
@@ -68,7 +67,7 @@ impl<E: Engine> Rules<E> {
         let mut literals = Vec::new();
         let mut open: Vec<usize> = Vec::new();
         for (line, number) in lines {
-            let warn = |reason: &str| warning!("{} map {name}, line {number}: {reason}", E::KIND);
+            let warn = |reason: &str| log::warning!("{} map {name}, line {number}: {reason}", E::KIND);
             match rules::parse(line, E::SECOND_PATTERN) {
                 Err(reason) => warn(&format!("{reason}: skipping this rule")),
                 Ok(Statement::EndIf { extra }) => {
@@ -138,7 +137,7 @@ impl<E: Engine> Rules<E> {
             }
         }
         for start in open {
-            warning!("{} map {name}, line {}: IF has no matching ENDIF", E::KIND, rules[start].line);
+            log::warning!("{} map {name}, line {}: IF has no matching ENDIF", E::KIND, rules[start].line);
         }
         let prefilter = Prefilter::build(&literals);
         Self { name: name.to_owned(), rules, prefilter }
@@ -223,7 +222,7 @@ impl<E: Engine> Rules<E> {
 
     /// Warns; the answer is that the rule does not match.
     fn failed(&self, rule: &Rule<E>, reason: &str) -> bool {
-        warning!("{} map {}, line {}: {reason}", E::KIND, self.name, rule.line);
+        log::warning!("{} map {}, line {}: {reason}", E::KIND, self.name, rule.line);
         false
     }
 }
