@@ -100,9 +100,9 @@ impl<L: Lookup> Engine<'_, L> {
 
     /// What a value means (access(5)).
     fn value(&mut self, value: &[u8], key: AccessKey, table: &str, stage: Stage) -> AccessOutcome {
-        let value = value.trim();
+        let value = value.trim_ascii();
         let end = value.iter().position(u8::is_ascii_whitespace).unwrap_or(value.len());
-        let (word, text) = (&value[..end], value[end..].trim());
+        let (word, text) = (&value[..end], value[end..].trim_ascii());
         let (name, class) = key.reply_name(self.subject);
         let codes = &self.policy.codes;
         if word.is_empty() {
@@ -230,8 +230,7 @@ impl<L: Lookup> Engine<'_, L> {
             self.effects.push(Effect::Prepend(text.into()));
         } else {
             let name = name.as_bstr();
-            self.effects
-                .push(Effect::Warning(format!("access table {table} entry \"{name}\" requires header: text")));
+            self.effects.push(Effect::Warning(format!("access table {table} entry \"{name}\" requires header: text")));
         }
         Outcome::Dunno
     }

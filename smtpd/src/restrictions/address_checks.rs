@@ -140,9 +140,15 @@ impl<L: Lookup> Engine<'_, L> {
             Ok(Some(Unlisted::VirtualAlias)) => (codes.unknown_virtual_alias, "virtual alias table"),
             Ok(Some(Unlisted::VirtualMailbox)) => (codes.unknown_virtual_mailbox, "virtual mailbox table"),
             Ok(Some(Unlisted::Relay)) => (codes.unknown_relay, "relay recipient table"),
+            Ok(Some(Unlisted::Routing(status, text))) => {
+                let code = if status.class == dsn::Class::Transient { 450 } else { 550 };
+                let refusal = self.address_refusal(key, Problems::POLICY, code, status, &text);
+                return self.refuse(refusal);
+            }
             Err(failure) => return self.lookup_failure(&address, failure),
         };
-        let text = if self.policy.show_table_name { format!("User unknown in {table}") } else { "User unknown".to_owned() };
+        let text =
+            if self.policy.show_table_name { format!("User unknown in {table}") } else { "User unknown".to_owned() };
         let status = Status::permanent(1, if key == AccessKey::Sender { 0 } else { 1 });
         let refusal = self.address_refusal(key, Problems::POLICY, code, status, &text);
         self.refuse(refusal)

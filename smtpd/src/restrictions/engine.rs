@@ -89,7 +89,8 @@ impl<'a, L: Lookup> Engine<'a, L> {
 
     /// At ETRN, with all that `smtpd_delay_reject` put off.
     pub async fn etrn(mut self) -> (Decision, Carried) {
-        let mut outcome = if self.policy.delay_reject { self.delayed(&[Stage::Client, Stage::Helo]).await } else { Outcome::Dunno };
+        let mut outcome =
+            if self.policy.delay_reject { self.delayed(&[Stage::Client, Stage::Helo]).await } else { Outcome::Dunno };
         if matches!(outcome, Outcome::Dunno | Outcome::Permit) {
             outcome = self.list(Stage::Etrn).await;
             outcome = self.settle_permit(outcome);
@@ -145,11 +146,8 @@ impl<'a, L: Lookup> Engine<'a, L> {
                 return outcome;
             }
         }
-        let order = if self.policy.relay_first {
-            [Stage::Relay, Stage::Recipient]
-        } else {
-            [Stage::Recipient, Stage::Relay]
-        };
+        let order =
+            if self.policy.relay_first { [Stage::Relay, Stage::Recipient] } else { [Stage::Recipient, Stage::Relay] };
         let mut outcome = Outcome::Dunno;
         for stage in order {
             outcome = self.list(stage).await;

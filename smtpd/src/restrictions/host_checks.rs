@@ -63,7 +63,8 @@ impl<L: Lookup> Engine<'_, L> {
             return Outcome::Dunno;
         }
         let code = if self.subject.reverse_tempfail { 450 } else { self.policy.codes.unknown_client };
-        let text = format!("Client host rejected: cannot find your reverse hostname, [{}]", self.subject.client_address);
+        let text =
+            format!("Client host rejected: cannot find your reverse hostname, [{}]", self.subject.client_address);
         self.refuse(Refusal::new(Problems::POLICY, code, Status::transient(7, 1), text))
     }
 

@@ -19,7 +19,7 @@ pub enum Destination {
 }
 
 /// Whose table does not have an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unlisted {
     /// `local_recipient_maps`
     Local,
@@ -29,6 +29,8 @@ pub enum Unlisted {
     VirtualMailbox,
     /// `relay_recipient_maps`
     Relay,
+    /// No table: routing leads to the error transport, with this status and text.
+    Routing(dsn::Status, String),
 }
 
 /// What the resolver knows about a mail domain.

@@ -169,15 +169,11 @@ impl Lists {
 
     fn warn_about_dead_rules(&mut self, rules: &[Rule]) {
         for (at, rule) in rules.iter().enumerate() {
-            let final_word = matches!(
-                rule.restriction,
-                Restriction::Permit | Restriction::Reject | Restriction::Defer
-            );
+            let final_word = matches!(rule.restriction, Restriction::Permit | Restriction::Reject | Restriction::Defer);
             let only_warns = at > 0 && rules[at - 1].restriction == Restriction::WarnIfReject;
             if final_word && !only_warns {
                 if let Some(dead) = rules.get(at + 1) {
-                    self.warnings
-                        .push(format!("restriction `{}' after `{}' is ignored", dead.name, rule.name));
+                    self.warnings.push(format!("restriction `{}' after `{}' is ignored", dead.name, rule.name));
                 }
                 return;
             }

@@ -116,6 +116,4 @@ pub struct Policy {
     pub helo_tempfail: TempfailAction,
     /// `smtpd_log_access_permit_actions`: permits by restrictions of these names are logged.
     pub log_permits: Vec<String>,
-    /// A FILTER action is impossible, and so on, before MAIL.
-    pub default_filter_nexthop: String,
 }
