@@ -69,11 +69,12 @@ impl Source for Lmdb {
                 return Ok(Some(value));
             }
         }
-        if self.nul.get() != Nul::With && !key.is_empty() {
-            if let Some(value) = self.environment.get(key, |value| without_nul(value).into()).map_err(failed)? {
-                self.nul.set(Nul::Without);
-                return Ok(Some(value));
-            }
+        if self.nul.get() != Nul::With
+            && !key.is_empty()
+            && let Some(value) = self.environment.get(key, |value| without_nul(value).into()).map_err(failed)?
+        {
+            self.nul.set(Nul::Without);
+            return Ok(Some(value));
         }
         Ok(None)
     }
