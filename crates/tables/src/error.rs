@@ -44,6 +44,14 @@ pub enum Error {
         /// The cause.
         source: io::Error,
     },
+    /// An indexed file cannot be opened or read.
+    #[error("open database {}: {}", path.display(), reason(source))]
+    OpenDatabase {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
     /// A file cannot be written.
     #[error("write {}: {}", path.display(), reason(source))]
     Write {

@@ -392,7 +392,7 @@ type VisitItem<'a> = dyn FnMut(&[u8], &dyn Fn() -> io::Result<BString>) -> io::R
 impl Berkeley {
     /// Opens a file and checks what it is.
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
-        let file = File::open(path).map_err(|source| Error::Open { path: path.to_owned(), source })?;
+        let file = File::open(path).map_err(|source| Error::OpenDatabase { path: path.to_owned(), source })?;
         let opened = Self { file };
         match opened.locked(|_| Ok(())) {
             Ok(()) => Ok(opened),
