@@ -20,6 +20,8 @@ pub(crate) struct State {
     pub(crate) peers: Peers,
     /// Sessions at a time.
     limit: Cell<u32>,
+    /// Master bounds the sessions of the service, and wants to know how many a draining worker still has.
+    bounded: Cell<bool>,
     /// The bound on `limit` that the configuration sets.
     own_limit: u32,
     /// Sessions after which the worker is replaced.
@@ -56,6 +58,7 @@ impl Worker {
             control,
             peers,
             limit: Cell::new(bounds.own_limit),
+            bounded: Cell::new(false),
             own_limit: bounds.own_limit.max(1),
             max_served: bounds.max_served,
             served: Cell::new(0),
@@ -100,6 +103,7 @@ impl Worker {
     pub fn start_draining(&self) {
         if !self.0.draining.replace(true) {
             self.tell(ToMaster::Draining);
+            self.tell_serving();
             self.0.drain.notify_waiters();
             self.0.room.notify_waiters();
             self.0.changed.notify_one();
@@ -175,8 +179,16 @@ impl Worker {
     pub(crate) fn set_share(&self, share: u32) {
         let limit = if share == 0 { self.0.own_limit } else { share.min(self.0.own_limit) };
         self.0.limit.set(limit);
+        self.0.bounded.set(share != 0);
         self.0.room.notify_waiters();
         self.0.changed.notify_one();
+    }
+
+    /// What a draining worker no longer needs of its share goes to its successor.
+    fn tell_serving(&self) {
+        if self.is_draining() && self.0.bounded.get() {
+            self.tell(ToMaster::Serving(self.0.open.get()));
+        }
     }
 
     pub(crate) fn has_failed(&self) -> bool {
@@ -245,6 +257,7 @@ impl Drop for SessionGuard {
         }
         let full = worker.load() == Load::Full;
         worker.change_open(|open| open - 1);
+        worker.tell_serving();
         if full {
             worker.0.room.notify_one();
         }

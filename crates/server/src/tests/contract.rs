@@ -169,7 +169,8 @@ fn a_worker_serves_reports_its_load_and_drains() {
     assert_eq!(daemon.hear(), Some(ToMaster::Load(Load::Some)));
     daemon.say(&ToWorker::Drain);
     assert_eq!(daemon.hear(), Some(ToMaster::Draining));
-    assert_eq!(daemon.hear(), None);
+    let serving: Vec<_> = std::iter::from_fn(|| daemon.hear()).collect();
+    assert_eq!(serving, [ToMaster::Serving(2), ToMaster::Serving(1), ToMaster::Serving(0)]);
     let (code, text) = daemon.end();
     assert_eq!((code, text.as_str()), (Some(0), ""));
 }
