@@ -114,23 +114,20 @@ impl Mailbox<'_, '_> {
     #[must_use]
     pub fn deliver(&self) -> Outcome {
         let user = self.user;
-        if user.identity.uid.is_root() && privileges::is_root() {
-            // RFC 2142 wants root's mail read by somebody: with an alias. A child that stays root is not made.
-            let text = "mail for root needs an alias for root";
-            return Outcome::Done(Delivery::Deferred(Dsn::new(Status::transient(3, 5), text)));
-        }
         let mut identity = user.identity.clone();
         let target = self.target();
         if let Target::Mbox(path) = &target {
             identity.add_groups(&spool_groups(path));
         }
-        let forwards = if self.follow_forward { self.forward_paths() } else { Vec::new() };
+        // What runs for root's mail would run as root: only its mailbox file is written.
+        let for_root = user.identity.uid.is_root();
+        let forwards = if self.follow_forward && !for_root { self.forward_paths() } else { Vec::new() };
         let mut content = self.job.content();
         let settings = self.settings;
         let for_file = prepended(self.job, self.index, settings.delivered_to.1);
         let for_command = prepended(self.job, self.index, settings.delivered_to.0);
         let environment = environment_of(self.job, self.index, user, settings);
-        let said = recipient_process::run(&identity, || {
+        let work = || {
             for path in &forwards {
                 match read_forward(path, &user.identity) {
                     Ok(Some(list)) => return Said::Forward(list),
@@ -168,7 +165,12 @@ impl Mailbox<'_, '_> {
                 Ok(text) => Said::Delivered(text),
                 Err(dsn) => Said::Failed(dsn),
             }
-        });
+        };
+        let said = if for_root && privileges::is_root() {
+            recipient_process::run_as_root(work)
+        } else {
+            recipient_process::run(&identity, work)
+        };
         match said {
             Ok(Said::Forward(list)) => Outcome::Forward(list),
             Ok(Said::Delivered(text)) => Outcome::Done(sent(text)),
@@ -179,7 +181,8 @@ impl Mailbox<'_, '_> {
 
     fn target(&self) -> Target {
         let settings = self.settings;
-        if !settings.mailbox_command.is_empty() {
+        let is_root = self.user.identity.uid.is_root();
+        if !settings.mailbox_command.is_empty() && !is_root {
             return Target::Command(settings.mailbox_command.clone());
         }
         if !settings.home_mailbox.is_empty() {
