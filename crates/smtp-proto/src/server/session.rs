@@ -48,7 +48,7 @@ pub enum Task {
     Recipient(Box<RecipientCommand>),
     /// DATA: may content follow?
     Data,
-    /// VRFY of this recipient.
+    /// VRFY of this recipient; [`Session::argument`] is what the client typed.
     Verify(Path),
     /// ETRN for this domain.
     Etrn(BString),
@@ -102,6 +102,8 @@ pub enum Note {
     IllegalAddress(Verb, BString),
     /// `client: request longer than limit: text...`
     LineTooLong(BString),
+    /// `client: replacing command "a" with "b"` (smtpd_command_filter)
+    Filtered(BString, BString),
     /// A command ended with LF alone, after the last command named here (`reject`).
     BareNewline(&'static str),
 }
@@ -134,6 +136,7 @@ pub struct Session {
     junk: u32,
     illegal_pipelining: bool,
     ending: Option<Ending>,
+    argument: Vec<u8>,
 }
 
 impl Session {
@@ -167,6 +170,7 @@ impl Session {
             junk: 0,
             illegal_pipelining: false,
             ending: None,
+            argument: Vec::new(),
         }
     }
 
@@ -233,6 +237,12 @@ impl Session {
     #[must_use]
     pub fn protocol(&self) -> &'static str {
         if self.extended { "ESMTP" } else { "SMTP" }
+    }
+
+    /// The argument of VRFY as it was typed.
+    #[must_use]
+    pub fn argument(&self) -> &[u8] {
+        &self.argument
     }
 
     /// Accepted recipients of this transaction.
@@ -480,7 +490,15 @@ impl Session {
             self.problems |= Problems::PROTOCOL;
             return self.fail(b"500 5.5.2 Error: bad UTF-8 syntax");
         }
-        let Some(first) = token::tokens(&line.text).next() else {
+        let filtered = lists.filter(&line.text);
+        let text = match &filtered {
+            Some(text) => {
+                self.notes.push(Note::Filtered(escape(&line.text), escape(text)));
+                text
+            }
+            None => &line.text,
+        };
+        let Some(first) = token::tokens(text).next() else {
             self.problems |= Problems::PROTOCOL;
             return self.fail(b"500 5.5.2 Error: bad syntax");
         };
@@ -494,7 +512,7 @@ impl Session {
         self.counts.add(verb);
         self.place = verb.name();
         if verb == Verb::Unknown && (is_header(first.text) || lists.is_forbidden(first.text)) {
-            self.notes.push(Note::NonSmtpCommand(escape(&line.text)));
+            self.notes.push(Note::NonSmtpCommand(escape(text)));
             self.reply(b"221 2.7.0 Error: I can break rules, too. Goodbye.");
             self.ending = Some(Ending::NonSmtp);
             return;
@@ -506,7 +524,7 @@ impl Session {
         if verb != Verb::Unknown && self.refuse_pipelining(verb) {
             return;
         }
-        self.command(verb, &line.text);
+        self.command(verb, text);
     }
 
     /// Notices commands that came too early; true when the session ends for it.
@@ -655,7 +673,10 @@ impl Session {
         }
         let word = Token { text: argument, complete: true };
         match self.path(Verb::Vrfy, word, false) {
-            Some(path) => self.pending = Some(Task::Verify(path)),
+            Some(path) => {
+                self.argument = argument.to_vec();
+                self.pending = Some(Task::Verify(path));
+            }
             None => {
                 self.problems |= Problems::PROTOCOL;
                 self.fail(b"501 5.1.3 Bad recipient address syntax");

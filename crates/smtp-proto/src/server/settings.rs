@@ -122,4 +122,6 @@ pub trait CommandLists {
     fn is_noop(&self, word: &[u8]) -> bool;
     /// The word is in `smtpd_forbidden_commands`.
     fn is_forbidden(&self, word: &[u8]) -> bool;
+    /// What `smtpd_command_filter` makes of a command; `None` when it stays as it is.
+    fn filter(&self, command: &[u8]) -> Option<Vec<u8>>;
 }
