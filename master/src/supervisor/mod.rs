@@ -31,7 +31,7 @@ pub struct ServiceId(pub u32);
 pub struct WorkerId(pub u64);
 
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A client waits at a listener that was to be watched.
     Waiting(ServiceId),
