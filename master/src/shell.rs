@@ -299,7 +299,7 @@ impl Shell {
     // ---- actions
 
     fn report(&mut self, event: Event) {
-        let actions = self.supervisor.handle(event, Instant::now());
+        let actions = self.supervisor.handle(&event, Instant::now());
         self.carry_out(actions);
     }
 
@@ -307,7 +307,7 @@ impl Shell {
         let mut waiting: VecDeque<Action> = actions.into();
         while let Some(action) = waiting.pop_front() {
             if let Some(event) = self.perform(action) {
-                waiting.extend(self.supervisor.handle(event, Instant::now()));
+                waiting.extend(self.supervisor.handle(&event, Instant::now()));
             }
         }
     }
