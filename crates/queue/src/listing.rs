@@ -87,7 +87,7 @@ pub struct Listing {
 struct Message {
     head: Entry,
     reader: Reader<File>,
-    log: Option<log_file::Reader<File>>,
+    log: Option<log_file::Reader<log_file::LogFile>>,
     seen: HashSet<u64>,
     /// Offset of the extracted segment; content is read through when it is not known.
     extracted: Option<u64>,
