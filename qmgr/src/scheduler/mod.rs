@@ -46,9 +46,13 @@ pub type Moment = Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TransportId(u32);
 
-/// The scheduler's number of a message.
+/// The scheduler's number of a message. It is not given again while anybody could remember it: the caller may be busy with
+/// a message for long after [`Action::Done`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct MessageId(u32);
+pub struct MessageId {
+    index: u32,
+    sequence: u64,
+}
 
 /// The scheduler's number of a delivery on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -161,12 +165,7 @@ impl Scheduler {
 
     /// What to do next.
     pub fn next_action(&mut self) -> Option<Action> {
-        let action = self.actions.pop_front()?;
-        if let Action::Done(message) = &action {
-            // Only now may its number be used again.
-            self.messages.remove(Id::from_number(message.0));
-        }
-        Some(action)
+        self.actions.pop_front()
     }
 
     /// When [`Scheduler::tick`] is due.
@@ -222,17 +221,23 @@ impl Scheduler {
     pub fn add_message(&mut self, now: Moment, unread: usize, single: bool) -> MessageId {
         self.sequence += 1;
         let message = self.messages.insert(Message::new(self.sequence, now, unread, single));
+        let id = self.message_id(message);
         self.consider_reading(now, message);
         self.consider_done(message);
-        MessageId(message.number())
+        id
+    }
+
+    fn message_id(&self, id: Id<Message>) -> MessageId {
+        MessageId { index: id.number(), sequence: self.messages[id].sequence }
     }
 
     /// The answer to [`Action::Read`]: these recipients are routed, and `unread` are still in the file. What was read
     /// but needs no delivery is simply not among them.
     pub fn read(&mut self, now: Moment, message: MessageId, recipients: &[Assignment<'_>], unread: usize) {
-        let id = Id::from_number(message.0);
-        let Some(record) = self.messages.get(id) else { return };
-        let sequence = record.sequence;
+        let (id, sequence) = (Id::from_number(message.index), message.sequence);
+        if self.messages.get(id).is_none_or(|record| record.sequence != sequence) {
+            return;
+        }
         let mut deferred: Vec<(Rc<dsn::Dsn>, Vec<u32>)> = Vec::new();
         let mut touched: Vec<(TransportId, Id<Destination>)> = Vec::new();
         for assignment in recipients {
@@ -320,7 +325,7 @@ impl Scheduler {
             self.put_back(&done, unreported);
         } else {
             self.release_from(done.transport, done.message, unreported.len());
-            let message = MessageId(done.message.number());
+            let message = self.message_id(done.message);
             self.actions.push_back(Action::Defer { message, recipients: unreported, why: why.clone() });
         }
         self.leave_destination(now, done.transport, done.destination);

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::arena::Id;
 use super::timer::Timer;
 use super::window::Window;
-use super::{Action, Assignment, DeliveryId, MessageId, Moment, Scheduler, TransportId, TransportSettings};
+use super::{Action, Assignment, DeliveryId, Moment, Scheduler, TransportId, TransportSettings};
 
 /// Connections to one transport that may wait for an agent to take them at a time.
 const MOST_CONNECTING: usize = 2;
@@ -84,8 +84,6 @@ pub(super) struct Message {
     pub(super) held: usize,
     pub(super) in_flight: usize,
     pub(super) jobs: Vec<(TransportId, Id<Job>)>,
-    /// [`Action::Done`] was said.
-    pub(super) done: bool,
 }
 
 /// A message's part at one transport.
@@ -178,7 +176,6 @@ impl Message {
             held: 0,
             in_flight: 0,
             jobs: Vec::new(),
-            done: false,
         }
     }
 }
@@ -319,7 +316,7 @@ impl Scheduler {
     pub(super) fn put_back(&mut self, done: &Delivery, unreported: Vec<u32>) {
         if let Some((_, why)) = self.destinations[done.destination].dead.clone() {
             self.release_from(done.transport, done.message, unreported.len());
-            let message = MessageId(done.message.number());
+            let message = self.message_id(done.message);
             self.actions.push_back(Action::Defer { message, recipients: unreported, why });
             return;
         }
@@ -422,6 +419,7 @@ impl Scheduler {
             self.remove_peer(peer);
         }
         self.refresh(destination);
+        let number = self.message_id(message);
         let delivery = self.deliveries.insert(Delivery {
             transport: id,
             destination,
@@ -432,7 +430,7 @@ impl Scheduler {
         self.actions.push_back(Action::Deliver {
             delivery: DeliveryId(delivery.number()),
             transport: id,
-            message: MessageId(message.number()),
+            message: number,
             recipients,
         });
     }
@@ -451,7 +449,7 @@ impl Scheduler {
             let message = self.jobs[job].message;
             self.remove_peer(peer);
             self.release_from(transport, message, recipients.len());
-            let number = MessageId(message.number());
+            let number = self.message_id(message);
             self.actions.push_back(Action::Defer { message: number, recipients, why: why.clone() });
             messages.push(message);
         }
@@ -471,15 +469,15 @@ impl Scheduler {
     /// Lets a message go of which nothing is left.
     pub(super) fn consider_done(&mut self, id: Id<Message>) {
         let Some(message) = self.messages.get(id) else { return };
-        if message.held > 0 || message.unread > 0 || message.reading || message.done {
+        if message.held > 0 || message.unread > 0 || message.reading {
             return;
         }
         self.hungry.remove(&(message.sequence, id));
-        self.messages[id].done = true;
-        for (_, job) in std::mem::take(&mut self.messages[id].jobs) {
+        self.actions.push_back(Action::Done(self.message_id(id)));
+        let jobs = self.messages.remove(id).map(|message| message.jobs);
+        for (_, job) in jobs.into_iter().flatten() {
             self.jobs.remove(job);
         }
-        self.actions.push_back(Action::Done(MessageId(id.number())));
     }
 
     fn warn_if_clogged(&mut self, now: Moment, id: Id<Destination>) {
