@@ -271,7 +271,7 @@ impl Scheduler {
     pub fn connected(&mut self, now: Moment, transport: TransportId, capacity: u32) {
         let record = &mut self.transports[transport.0 as usize];
         record.connecting = record.connecting.saturating_sub(1);
-        record.room += capacity;
+        record.room += i64::from(capacity);
         self.pump(now, transport);
     }
 
@@ -279,13 +279,13 @@ impl Scheduler {
     pub fn connect_failed(&mut self, now: Moment, transport: TransportId, why: dsn::Dsn) {
         let record = &mut self.transports[transport.0 as usize];
         record.connecting = record.connecting.saturating_sub(1);
-        self.throttle(now, transport, Rc::new(why));
+        self.throttle(now, transport, &Rc::new(why));
     }
 
     /// A connection closed that had room for `room` deliveries; the deliveries on it are reported one by one.
     pub fn disconnected(&mut self, now: Moment, transport: TransportId, room: u32) {
         let record = &mut self.transports[transport.0 as usize];
-        record.room = record.room.saturating_sub(room);
+        record.room -= i64::from(room);
         self.pump(now, transport);
     }
 
@@ -309,6 +309,27 @@ impl Scheduler {
         self.consider_done(done.message);
     }
 
+    /// The caller found no agent for a delivery, because a connection has just closed: it waits again.
+    pub fn unsent(&mut self, now: Moment, delivery: DeliveryId) {
+        let Some(mut done) = self.deliveries.remove(Id::from_number(delivery.0)) else { return };
+        let transport = &mut self.transports[done.transport.0 as usize];
+        transport.busy -= 1;
+        transport.room += 1;
+        self.messages[done.message].in_flight -= done.recipients.len();
+        let recipients = std::mem::take(&mut done.recipients);
+        match transport.throttled.clone() {
+            None => self.put_back(&done, recipients, done.crashes),
+            Some((_, why)) => {
+                self.release_from(done.transport, done.message, recipients.len());
+                let message = self.message_id(done.message);
+                self.actions.push_back(Action::Defer { message, recipients, why });
+            }
+        }
+        self.leave_destination(now, done.transport, done.destination);
+        self.pump(now, done.transport);
+        self.consider_done(done.message);
+    }
+
     /// The agent died with a delivery; `unreported` are its recipients without outcome. They are tried once more at
     /// once, unless this is the second time, or the transport fails again and again.
     pub fn crashed(&mut self, now: Moment, delivery: DeliveryId, unreported: Vec<u32>, why: &Rc<dsn::Dsn>) {
@@ -322,7 +343,7 @@ impl Scheduler {
         if unreported.is_empty() {
             // Nothing is left of it but the end of the agent.
         } else if again {
-            self.put_back(&done, unreported);
+            self.put_back(&done, unreported, done.crashes + 1);
         } else {
             self.release_from(done.transport, done.message, unreported.len());
             let message = self.message_id(done.message);
@@ -340,7 +361,7 @@ impl Scheduler {
         let record = &mut self.transports[transport.0 as usize];
         record.crashes += 1;
         if record.crashes >= 2 {
-            self.throttle(now, transport, why.clone());
+            self.throttle(now, transport, why);
         }
     }
 

@@ -23,8 +23,9 @@ pub(super) struct Transport {
     pub(super) throttled: Option<(Moment, Rc<dsn::Dsn>)>,
     /// Inside its rate delay.
     pub(super) delayed: bool,
-    /// Deliveries that connected agents have room for.
-    pub(super) room: u32,
+    /// Deliveries that connected agents have room for; below zero while a delivery is on its way to an agent that has
+    /// just left.
+    pub(super) room: i64,
     /// Connections on the way.
     pub(super) connecting: usize,
     /// Deliveries on the way.
@@ -47,7 +48,6 @@ pub(super) struct Transport {
 pub(super) struct Destination {
     pub(super) transport: TransportId,
     pub(super) key: Rc<[u8]>,
-    pub(super) nexthop: Rc<str>,
     /// Tells this use of the place from others, for timers.
     pub(super) generation: u64,
     pub(super) window: Window,
@@ -163,6 +163,14 @@ impl Transport {
     }
 }
 
+impl Destination {
+    /// For people.
+    fn nexthop(&self) -> Rc<str> {
+        let nexthop = self.key.rsplit(|byte| *byte == 0).next().unwrap_or_default();
+        String::from_utf8_lossy(nexthop).into()
+    }
+}
+
 impl Message {
     pub(super) fn new(sequence: u64, now: Moment, unread: usize, single: bool) -> Message {
         Message {
@@ -197,7 +205,7 @@ impl Scheduler {
         let key = transport.destination_key(assignment);
         let destination = match transport.destinations.get(&*key) {
             Some(id) => *id,
-            None => self.add_destination(number, &key, assignment.nexthop),
+            None => self.add_destination(number, &key),
         };
         if let Some((_, why)) = &self.destinations[destination].dead {
             return Err(why.clone());
@@ -223,14 +231,13 @@ impl Scheduler {
         Ok((number, destination))
     }
 
-    fn add_destination(&mut self, transport: TransportId, key: &[u8], nexthop: &str) -> Id<Destination> {
+    fn add_destination(&mut self, transport: TransportId, key: &[u8]) -> Id<Destination> {
         self.sequence += 1;
         let record = &mut self.transports[transport.0 as usize];
         let key: Rc<[u8]> = key.into();
         let id = self.destinations.insert(Destination {
             transport,
             key: key.clone(),
-            nexthop: nexthop.into(),
             generation: self.sequence,
             window: Window::new(&record.settings),
             busy: 0,
@@ -312,8 +319,8 @@ impl Scheduler {
         job.class = class;
     }
 
-    /// Recipients that were left by a dead agent go back to the head of their destination.
-    pub(super) fn put_back(&mut self, done: &Delivery, unreported: Vec<u32>) {
+    /// Recipients that were left by a dead agent, or never reached one, go back to the head of their destination.
+    pub(super) fn put_back(&mut self, done: &Delivery, unreported: Vec<u32>, crashes: u8) {
         if let Some((_, why)) = self.destinations[done.destination].dead.clone() {
             self.release_from(done.transport, done.message, unreported.len());
             let message = self.message_id(done.message);
@@ -326,7 +333,7 @@ impl Scheduler {
             None => self.add_peer(done.message, sequence, done.transport, done.destination),
         };
         let peer = &mut self.peers[peer];
-        peer.crashes = peer.crashes.max(done.crashes + 1);
+        peer.crashes = peer.crashes.max(crashes);
         let batch = self.jobs[peer.job].batch;
         let before = peer.recipients.len().div_ceil(batch);
         for recipient in unreported.into_iter().rev() {
@@ -376,7 +383,7 @@ impl Scheduler {
             if transport.throttled.is_some() || transport.delayed {
                 return;
             }
-            if transport.room == 0 {
+            if transport.room <= 0 {
                 while transport.connecting < MOST_CONNECTING.min(transport.ready.len()) {
                     transport.connecting += 1;
                     self.actions.push_back(Action::Connect(id));
@@ -492,7 +499,7 @@ impl Scheduler {
         destination.quiet_until = now + self.limits.clog_warning;
         self.actions.push_back(Action::Clogged {
             transport: self.transports[destination.transport.0 as usize].name.clone(),
-            destination: destination.nexthop.clone(),
+            destination: destination.nexthop(),
             share,
             total: self.messages.len(),
         });

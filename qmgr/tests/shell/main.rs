@@ -380,7 +380,7 @@ fn filters_redirections_and_deferred_transports() {
         });
         let redirected =
             world.message_with(Directory::Incoming, "s@x.example", &["ok1@a.example", "ok2@b.example"], |writer| {
-                writer.redirect(b"ok3@c.example").expect("write")
+                writer.redirect(b"ok3@c.example").expect("write");
             });
         let waiting = world.message(Directory::Incoming, "s@x.example", &["x@nowhere.example"]);
         let double = world.message(Directory::Incoming, "", &["double-bounce@here.example"]);
@@ -388,11 +388,38 @@ fn filters_redirections_and_deferred_transports() {
         until(|| world.place(&filtered).is_none() && world.place(&redirected).is_none()).await;
         until(|| world.place(&waiting) == Some(Directory::Deferred) && world.place(&double).is_none()).await;
         assert_eq!(world.log(Directory::Defer, &waiting)[0].1, "4.3.2 deferred transport");
-        let requests = seen.requests.borrow();
-        assert_eq!(requests.len(), 2);
-        assert!(requests.iter().any(|request| request.nexthop == "[127.0.0.1]:10025"));
-        assert!(requests.iter().any(|request| request.recipients[0].address == "ok3@c.example"));
-        drop(requests);
+        {
+            let requests = seen.requests.borrow();
+            assert_eq!(requests.len(), 2);
+            assert!(requests.iter().any(|request| request.nexthop == "[127.0.0.1]:10025"));
+            assert!(requests.iter().any(|request| request.recipients[0].address == "ok3@c.example"));
+        }
+        qmgr.finish().await;
+    });
+}
+
+#[test]
+fn many_deferrals_of_one_message() {
+    testing::run(async {
+        let world = World::new("");
+        let seen = Rc::new(Seen::default());
+        peers(&world, &seen);
+        let qmgr = world.qmgr().await;
+        let recipients: Vec<String> = (0..1_200).map(|n| format!("defer{n}@a.example")).collect();
+        let recipients: Vec<&str> = recipients.iter().map(String::as_str).collect();
+        let id = world.message(Directory::Incoming, "s@x.example", &recipients);
+        let _cleanup = announce(&qmgr, &[&id]).await;
+        until(|| world.place(&id) == Some(Directory::Deferred)).await;
+        assert_eq!(world.log(Directory::Defer, &id).len(), 1_200);
+        assert_eq!(world.undone(&id).len(), 1_200);
+        // Deleted by postsuper while an agent has it.
+        let gone = world.message(Directory::Incoming, "s@x.example", &["hang@b.example", "defer@c.example"]);
+        let _cleanup = announce(&qmgr, &[&gone]).await;
+        until(|| seen.tries.borrow().contains_key("hang@b.example")).await;
+        world.spool.remove(Directory::Active, &gone).expect("remove");
+        seen.release.notify_one();
+        until(|| qmgr.service().active_messages() == 0).await;
+        assert!(world.log(Directory::Defer, &gone).is_empty());
         qmgr.finish().await;
     });
 }

@@ -26,6 +26,9 @@ pub(crate) struct World {
     settings: String,
 }
 
+/// A notice: kind, id, recipients and reasons.
+pub(crate) type Told = (String, QueueId, Vec<(String, String)>);
+
 /// What the fakes have seen.
 #[derive(Default)]
 pub(crate) struct Seen {
@@ -34,7 +37,7 @@ pub(crate) struct Seen {
     /// Recipients that were delivered.
     pub(crate) delivered: RefCell<Vec<String>>,
     /// Notices: kind, id, and the recipients and reasons in the log at that time.
-    pub(crate) notices: RefCell<Vec<(String, QueueId, Vec<(String, String)>)>>,
+    pub(crate) notices: RefCell<Vec<Told>>,
     /// Things that happened, for tests that stop after so many.
     pub(crate) events: Cell<usize>,
     /// How often a recipient was tried.
