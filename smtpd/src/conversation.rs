@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use bstr::BString;
 use log::lines::CommandCount;
 use server::Worker;
 use smtp_proto::server::{Deadline, Ending, MailCommand, Note, Session, Step, finish_reply};
@@ -40,6 +41,8 @@ pub(crate) struct Conversation {
     pub(crate) deadline: Deadline,
     /// The MAIL command of the transaction.
     pub(crate) mail: Option<Box<MailCommand>>,
+    /// The first recipient that was accepted.
+    pub(crate) first_recipient: Option<BString>,
     /// Pending defer_if_permit and defer_if_reject, after the client, HELO and sender lists.
     pub(crate) carried: [Carried; 3],
     said: bool,
@@ -63,6 +66,7 @@ impl Conversation {
             output: Vec::new(),
             deadline,
             mail: None,
+            first_recipient: None,
             carried: Default::default(),
             said: false,
             service,
@@ -209,6 +213,7 @@ impl Conversation {
                 peer: &self.peer,
                 helo: self.session.helo().map(|helo| helo.as_slice()).unwrap_or_default(),
                 sender,
+                recipient: self.first_recipient.as_ref().map(|address| address.as_slice()).unwrap_or_default(),
                 hostname: &settings.protocol.hostname,
             };
             let footer = self.service.footers.of(&reply, &facts);
