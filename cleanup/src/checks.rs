@@ -149,7 +149,10 @@ mod tests {
         assert_eq!(parse("DUNNO"), Ok((Action::Keep, &b""[..])));
         assert_eq!(parse("FILTER a:b"), Ok((Action::Filter("a:b".into()), &b"a:b"[..])));
         assert_eq!(parse("FILTER ab"), Err("bad FILTER command in header_checks map: FILTER ab".to_owned()));
-        assert_eq!(parse("REDIRECT me").err().as_deref(), Some("bad REDIRECT target in header_checks map: REDIRECT me"));
+        assert_eq!(
+            parse("REDIRECT me").err().as_deref(),
+            Some("bad REDIRECT target in header_checks map: REDIRECT me")
+        );
         assert_eq!(parse("nonsense x").err().as_deref(), Some("unknown command in header_checks map: nonsense x"));
         assert!(parse("PREPEND").is_err());
     }

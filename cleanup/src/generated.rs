@@ -18,10 +18,7 @@ pub(crate) fn message_id(settings: &Settings, queue_id: &str, now: i64) -> Strin
 /// `20261120102543`, in UTC.
 fn compact_time(seconds: i64) -> String {
     let date = message::date::Utc::of(seconds);
-    format!(
-        "{:04}{:02}{:02}{:02}{:02}{:02}",
-        date.year, date.month, date.day, date.hour, date.minute, date.second
-    )
+    format!("{:04}{:02}{:02}{:02}{:02}{:02}", date.year, date.month, date.day, date.hour, date.minute, date.second)
 }
 
 /// The value of a From header: sender in internal form, empty for the null sender.
@@ -39,10 +36,18 @@ pub(crate) fn from(settings: &Settings, sender: &[u8], full_name: Option<&[u8]>)
     if settings.obsolete_from {
         output.extend_from_slice(&address);
         output.extend_from_slice(b" (");
-        if name.is_ascii() { comment(&mut output, name) } else { encoded(&mut output, name, settings) }
+        if name.is_ascii() {
+            comment(&mut output, name)
+        } else {
+            encoded(&mut output, name, settings)
+        }
         output.push(b')');
     } else {
-        if name.is_ascii() { phrase(&mut output, name) } else { encoded(&mut output, name, settings) }
+        if name.is_ascii() {
+            phrase(&mut output, name)
+        } else {
+            encoded(&mut output, name, settings)
+        }
         output.extend_from_slice(b" <");
         output.extend_from_slice(&address);
         output.push(b'>');

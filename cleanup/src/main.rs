@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    server::run::<cleanup::Service>()
+    server::run::<posthouse_cleanup::Service>()
 }

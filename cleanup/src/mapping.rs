@@ -73,7 +73,9 @@ pub enum Unmapped {
         address: BString,
     },
     /// A result longer than `virtual_alias_address_length_limit`.
-    #[error("unreasonable {title} result {result}... in {title} map for {address} -- message not accepted, try again later")]
+    #[error(
+        "unreasonable {title} result {result}... in {title} map for {address} -- message not accepted, try again later"
+    )]
     Length {
         /// The parameter.
         title: &'static str,
@@ -138,10 +140,8 @@ impl Mapping {
         let canonical = |name: &'static str, class_name: &str| -> Result<Canonical, Error> {
             Ok(Canonical::new(maps(name)?, classes(class_name)?, propagates("canonical")))
         };
-        let mut delimiters = Delimiters::new(
-            config.string("recipient_delimiter")?.as_bytes(),
-            config.bool("owner_request_special")?,
-        );
+        let mut delimiters =
+            Delimiters::new(config.string("recipient_delimiter")?.as_bytes(), config.bool("owner_request_special")?);
         delimiters.unsplittable.double_bounce = config.string("double_bounce_sender")?.into();
         let local = Rewriter::new(config, routing::Context::Local)?;
         let remote = Rewriter::new(config, routing::Context::Remote)?;
@@ -303,4 +303,7 @@ pub enum Error {
     /// A table.
     #[error(transparent)]
     Table(#[from] tables::Error),
+    /// Address rewriting.
+    #[error(transparent)]
+    Routing(#[from] routing::Error),
 }

@@ -35,10 +35,7 @@ impl QueueManager {
     pub fn new(path: PathBuf) -> (QueueManager, Talker) {
         let (sender, receiver) = mpsc::channel(WAITING);
         let behind = Rc::new(Cell::new(false));
-        (
-            QueueManager { ready: sender, behind: Rc::clone(&behind) },
-            Talker { path, ready: receiver, behind },
-        )
+        (QueueManager { ready: sender, behind: Rc::clone(&behind) }, Talker { path, ready: receiver, behind })
     }
 
     /// A message is complete in `incoming`.

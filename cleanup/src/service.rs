@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use ipc::Connection;
 use ipc::bounce::{Answer, Request};
-use queue::Spool;
 use queue::log_file::Append;
+use queue::{Layout, Spool};
 use server::{Account, Callers, Client, SessionService, StartError, Startup, Worker};
 
 use crate::checks::Checks;
@@ -64,12 +64,17 @@ impl SessionService for Service {
     fn prepare(start: &Startup) -> Result<Service, StartError> {
         sys::clock::load_time_zone();
         let config = &start.config;
+        let layout = Layout::new(
+            &config.string("hash_queue_names")?,
+            usize::try_from(config.int("hash_queue_depth")?).unwrap_or(1),
+            config.bool("enable_long_queue_ids")?,
+        );
         let fatal = |error: crate::mapping::Error| StartError::Service(error.to_string());
         Ok(Service::new(
             Settings::load(config)?,
             Mapping::open(config).map_err(fatal)?,
             Checks::open(config).map_err(fatal)?,
-            Spool::open(config)?,
+            Spool::new(layout),
             // Daemons run in the queue directory.
             Path::new(""),
         ))

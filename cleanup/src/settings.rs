@@ -210,7 +210,8 @@ impl Settings {
             ipc_timeout: config.time("ipc_timeout")?,
             queue_service: config.string("queue_service_name")?,
             bounce_service: config.string("bounce_service_name")?,
-            milter_places: !config.string("smtpd_milters")?.is_empty() || !config.string("non_smtpd_milters")?.is_empty(),
+            milter_places: !config.string("smtpd_milters")?.is_empty()
+                || !config.string("non_smtpd_milters")?.is_empty(),
             delay_resolution: u32::try_from(config.int("delay_logging_resolution_limit")?).unwrap_or(2),
             detect_utf8_local: detects("sendmail"),
             detect_utf8_probe: detects("verify"),

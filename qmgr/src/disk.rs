@@ -64,6 +64,19 @@ pub(crate) fn take(spool: &Spool, id: &QueueId, from: Directory, fresh: bool) ->
         _ => NotTaken::Failed(error),
     };
     spool.rename(id, from, Directory::Active).map_err(gone_or)?;
+    let taken = read_taken(spool, id, from, fresh);
+    if let Err(NotTaken::Failed(_)) = &taken {
+        // If even this fails, the next start finds it.
+        let _ = spool.rename(id, Directory::Active, from);
+    }
+    taken
+}
+
+fn read_taken(spool: &Spool, id: &QueueId, from: Directory, fresh: bool) -> Result<Taken, NotTaken> {
+    let gone_or = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => NotTaken::Gone,
+        _ => NotTaken::Failed(error),
+    };
     let file = spool.open_read(Directory::Active, id).map_err(gone_or)?;
     let metadata = file.metadata().map_err(NotTaken::Failed)?;
     match state::of_mode(metadata.mode()) {
@@ -94,7 +107,7 @@ pub(crate) fn take(spool: &Spool, id: &QueueId, from: Directory, fresh: bool) ->
         Ok((envelope, recipients, next)) => {
             // From here on agents hold it too.
             if !lock::shared_nonblocking(&file).map_err(NotTaken::Failed)? {
-                return Err(NotTaken::Busy);
+                return Err(NotTaken::Failed(io::ErrorKind::WouldBlock.into()));
             }
             Ok(Taken { envelope, recipients, next, file: file.into(), mode, logs })
         }
@@ -102,10 +115,7 @@ pub(crate) fn take(spool: &Spool, id: &QueueId, from: Directory, fresh: bool) ->
             log::warning!("{id}: {error}");
             Err(save_corrupt(spool, id).map_or_else(NotTaken::Failed, |()| NotTaken::Corrupt))
         }
-        Err(error) => {
-            let _ = spool.rename(id, Directory::Active, from);
-            Err(NotTaken::Failed(io::Error::other(error)))
-        }
+        Err(error) => Err(NotTaken::Failed(io::Error::other(error))),
     }
 }
 
@@ -183,21 +193,23 @@ impl LogForm {
     }
 }
 
-/// Writes failures and successes that senders are to be told of, durably, and only then marks their recipients.
+/// Writes failures and successes that senders are to be told of, durably, and only then marks their recipients. Deferrals
+/// among them are neither flushed nor marked.
 pub(crate) fn write_logs(
     spool: &Spool,
     id: &QueueId,
     form: LogForm,
     entries: &[(Directory, log_file::Entry)],
 ) -> io::Result<()> {
-    for directory in [Directory::Bounce, Directory::Trace] {
+    for directory in [Directory::Bounce, Directory::Trace, Directory::Defer] {
         let part: Vec<log_file::Entry> =
             entries.iter().filter(|(have, _)| *have == directory).map(|(_, entry)| entry.clone()).collect();
         if !part.is_empty() {
-            log_file::append(spool, directory, id, &part, &form.how(true))?;
+            log_file::append(spool, directory, id, &part, &form.how(directory != Directory::Defer))?;
         }
     }
-    let offsets: Vec<u64> = entries.iter().filter_map(|(_, entry)| entry.offset).collect();
+    let done = entries.iter().filter(|(directory, _)| *directory != Directory::Defer);
+    let offsets: Vec<u64> = done.filter_map(|(_, entry)| entry.offset).collect();
     mark(spool, id, &offsets)
 }
 

@@ -76,11 +76,6 @@ impl Scanner {
         self.found.pop_front()
     }
 
-    /// True when messages may come from here without another request.
-    pub(crate) fn is_busy(&self) -> bool {
-        self.reading || self.scan.is_some() || self.wanted || !self.found.is_empty()
-    }
-
     /// The next piece to read, when the last one is used up.
     pub(crate) fn piece(&mut self, spool: &Spool) -> Option<Piece> {
         if self.reading || !self.found.is_empty() {

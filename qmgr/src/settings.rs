@@ -140,14 +140,8 @@ impl Settings {
         TransportSettings {
             initial_concurrency: small("initial_destination_concurrency", built_in.initial_concurrency),
             concurrency_limit: small("destination_concurrency_limit", built_in.concurrency_limit),
-            positive_feedback: feedback(
-                "destination_concurrency_positive_feedback",
-                built_in.positive_feedback,
-            ),
-            negative_feedback: feedback(
-                "destination_concurrency_negative_feedback",
-                built_in.negative_feedback,
-            ),
+            positive_feedback: feedback("destination_concurrency_positive_feedback", built_in.positive_feedback),
+            negative_feedback: feedback("destination_concurrency_negative_feedback", built_in.negative_feedback),
             failed_cohort_limit: small("destination_concurrency_failed_cohort_limit", built_in.failed_cohort_limit),
             recipients_per_delivery: whole("destination_recipient_limit", built_in.recipients_per_delivery),
             destination_rate_delay: time("destination_rate_delay", built_in.destination_rate_delay),

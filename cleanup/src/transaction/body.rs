@@ -22,7 +22,8 @@ impl Transaction {
     /// No table, conversion or strict setting looks at what follows the headers.
     pub(super) fn body_needs_no_look(&self) -> bool {
         let settings = &self.service.settings;
-        let strict = !settings.disable_mime && (settings.strict_body || settings.strict_headers || settings.strict_encoding_domain);
+        let strict = !settings.disable_mime
+            && (settings.strict_body || settings.strict_headers || settings.strict_encoding_domain);
         let checked = self.checks_apply && !self.service.checks.only_primary();
         self.is_discarded() || (!checked && !strict && self.body.converter.is_none())
     }

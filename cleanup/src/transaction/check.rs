@@ -29,7 +29,12 @@ enum Context {
 }
 
 impl Transaction {
-    pub(super) async fn check_header(&mut self, class: Class, name: Option<Name>, text: &[u8]) -> Result<Outcome, Refusal> {
+    pub(super) async fn check_header(
+        &mut self,
+        class: Class,
+        name: Option<Name>,
+        text: &[u8],
+    ) -> Result<Outcome, Refusal> {
         if !self.checks_apply {
             return Ok(Outcome::Keep);
         }

@@ -59,7 +59,9 @@ impl Transaction {
         let spool = service.spool.clone();
         let append = service.log_append();
         let delay = decisions.delay.map(|seconds| Duration::from_secs(seconds.into()));
-        let stored = worker.run_blocking(move || store(new_file_at(&mut new_file, &spool, place).map(|()| new_file)?, &spool, &expanded, &append, delay));
+        let stored = worker.run_blocking(move || {
+            store(new_file_at(&mut new_file, &spool, place).map(|()| new_file)?, &spool, &expanded, &append, delay)
+        });
         match stored.await {
             Some(Ok(id)) if place == Directory::Incoming => Ok(Finished::Ready(id)),
             Some(Ok(_)) => Ok(Finished::Set),
@@ -146,7 +148,8 @@ impl Transaction {
             (Problem::Nesting, strict_mime),
             (Problem::TruncatedHeader, strict_mime),
         ];
-        let Some((problem, _)) = refused.into_iter().find(|(problem, strict)| *strict && found.contains(*problem)) else {
+        let Some((problem, _)) = refused.into_iter().find(|(problem, strict)| *strict && found.contains(*problem))
+        else {
             return Ok(());
         };
         self.log_verdict("reject", &format!("mime-error {}:", problem.text()), b"", b"");
@@ -187,7 +190,8 @@ impl Transaction {
         }
         let failure = Failure { status, reason, arrival, decimals: service.settings.delay_resolution };
         let (spool, append) = (service.spool.clone(), service.log_append());
-        let logged = worker.run_blocking(move || log_failures(&new_file, &failure, &spool, &append).map(|()| new_file)).await;
+        let logged =
+            worker.run_blocking(move || log_failures(&new_file, &failure, &spool, &append).map(|()| new_file)).await;
         let new_file = match logged {
             Some(Ok(new_file)) => new_file,
             Some(Err(error)) => {
@@ -257,7 +261,12 @@ struct Failure {
 }
 
 /// A bounce log entry and a log line for every recipient of the file.
-fn log_failures(new_file: &NewFile, failure: &Failure, spool: &queue::Spool, append: &Append) -> Result<(), queue::Error> {
+fn log_failures(
+    new_file: &NewFile,
+    failure: &Failure,
+    spool: &queue::Spool,
+    append: &Append,
+) -> Result<(), queue::Error> {
     let id = new_file.id().to_string();
     let mut reader = Reader::open(std::sync::Arc::clone(new_file.file()))?;
     let mut next = Some(reader.first_recipient());
@@ -330,9 +339,6 @@ mod tests {
     fn what_goes_back_to_the_sender() {
         assert_eq!(returnable(&Refusal::Lookup), None);
         assert_eq!(returnable(&Refusal::Content("451 4.7.0 later".into())), None);
-        assert_eq!(
-            returnable(&Refusal::Content("550 5.7.9 no".into())),
-            Some((Status::permanent(7, 9), "no".into()))
-        );
+        assert_eq!(returnable(&Refusal::Content("550 5.7.9 no".into())), Some((Status::permanent(7, 9), "no".into())));
     }
 }

@@ -125,8 +125,7 @@ impl Transaction {
     fn extract(&mut self, name: Name, text: &[u8]) {
         let value = message::value(text).unwrap_or_default();
         let list = AddressList::parse(value, self.service.settings.header_address_token_limit);
-        let into =
-            if name.is_resent() { &mut self.headers.resent_recipients } else { &mut self.headers.recipients };
+        let into = if name.is_resent() { &mut self.headers.resent_recipients } else { &mut self.headers.recipients };
         let room = MAX_EXTRACTED.saturating_sub(into.len());
         into.extend(list.into_addresses().take(room));
     }

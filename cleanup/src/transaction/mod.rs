@@ -90,12 +90,12 @@ impl Transaction {
         let new_file = service.spool.create(Directory::Incoming).map_err(|error| failed(&error))?;
         service.spool.remove_stale_logs(new_file.id()).map_err(|error| failed(&error))?;
         let settings = &service.settings;
-        let options =
-            Options { line_length_limit: settings.line_length_limit, milter_places: settings.milter_places && begin.options.milters };
+        let options = Options {
+            line_length_limit: settings.line_length_limit,
+            milter_places: settings.milter_places && begin.options.milters,
+        };
         let created = new_file.created();
-        let arrival = begin
-            .arrival
-            .unwrap_or((created.as_secs().cast_signed(), i64::from(created.subsec_micros())));
+        let arrival = begin.arrival.unwrap_or((created.as_secs().cast_signed(), i64::from(created.subsec_micros())));
         let id = new_file.id().to_string();
         let file = std::sync::Arc::clone(new_file.file());
         let mut transaction = Transaction {

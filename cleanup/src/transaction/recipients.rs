@@ -94,7 +94,8 @@ impl Transaction {
         }
         self.expanded.push(Entry {
             recipient: address::external(address),
-            original_recipient: Some(address::external(before)).filter(|original| *original != address::external(address)),
+            original_recipient: Some(address::external(before))
+                .filter(|original| *original != address::external(address)),
             offset: None,
             dsn_original: dsn_original.cloned(),
             notify,
@@ -109,7 +110,9 @@ impl Transaction {
 
 /// What is left of NOTIFY for the members of an alias: never nothing, which would mean failures and delays.
 fn without_success(notify: Notify) -> Notify {
-    Notify::from_bits(notify.bits() & !Notify::SUCCESS.bits()).filter(|rest| !rest.is_unspecified()).unwrap_or(Notify::NEVER)
+    Notify::from_bits(notify.bits() & !Notify::SUCCESS.bits())
+        .filter(|rest| !rest.is_unspecified())
+        .unwrap_or(Notify::NEVER)
 }
 
 #[cfg(test)]

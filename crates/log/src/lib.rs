@@ -20,7 +20,7 @@ pub use logger::{
     after_fork, capture, finish, flush, init, is_initialized, is_pending, print, set_batching, set_reconnect,
     set_syslog_socket, set_verbose, try_print_and_finish, verbose,
 };
-pub use options::{DirectFile, Facility, Options, Sink};
+pub use options::{DirectFile, Facility, Options, Sink, file_permissions};
 
 /// Logs a line without severity.
 #[macro_export]

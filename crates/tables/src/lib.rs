@@ -7,6 +7,7 @@ mod address_lookup;
 pub mod base64;
 pub mod build;
 pub mod cidr;
+pub mod command;
 mod error;
 pub mod file_values;
 mod file_watch;

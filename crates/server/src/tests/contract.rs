@@ -169,7 +169,8 @@ fn a_worker_serves_reports_its_load_and_drains() {
     assert_eq!(daemon.hear(), Some(ToMaster::Load(Load::Some)));
     daemon.say(&ToWorker::Drain);
     assert_eq!(daemon.hear(), Some(ToMaster::Draining));
-    assert_eq!(daemon.hear(), None);
+    let serving: Vec<_> = std::iter::from_fn(|| daemon.hear()).collect();
+    assert_eq!(serving, [ToMaster::Serving(2), ToMaster::Serving(1), ToMaster::Serving(0)]);
     let (code, text) = daemon.end();
     assert_eq!((code, text.as_str()), (Some(0), ""));
 }
@@ -196,6 +197,19 @@ fn each_place_serves_max_use_clients() {
     }
     let heard: Vec<_> = std::iter::from_fn(|| daemon.hear()).collect();
     assert_eq!(heard.last(), Some(&ToMaster::Draining));
+    assert_eq!(daemon.end().0, Some(0));
+}
+
+#[test]
+fn a_worker_whose_tables_change_all_the_time_still_serves() {
+    let daemon = Daemon::start("echo", &["changed"], "");
+    daemon.welcome(0);
+    assert_eq!(daemon.hear(), Some(ToMaster::Ready));
+    assert_eq!(daemon.ask("x"), "x");
+    // The second client is left to the successor.
+    let _second = daemon.connect();
+    let heard: Vec<_> = std::iter::from_fn(|| daemon.hear()).collect();
+    assert!(heard.contains(&ToMaster::Draining), "{heard:?}");
     assert_eq!(daemon.end().0, Some(0));
 }
 

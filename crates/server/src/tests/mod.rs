@@ -26,7 +26,8 @@ impl SessionService for Echo {
         if start.arguments.iter().any(|word| word == "broken") {
             return Err(StartError::service("told to fail"));
         }
-        Ok(Echo { woken: RefCell::default(), changed: std::cell::Cell::new(false) })
+        let changed = start.arguments.iter().any(|word| word == "changed");
+        Ok(Echo { woken: RefCell::default(), changed: std::cell::Cell::new(changed) })
     }
 
     async fn session(self: Rc<Self>, client: Client, worker: Worker) {
@@ -55,7 +56,10 @@ impl SessionService for Echo {
                     let reply = match request.as_str() {
                         "who" => who(),
                         "panic" => panic!("as asked"),
-                        "stuck" => std::thread::park().into_string(),
+                        "stuck" => {
+                            std::thread::park();
+                            request
+                        }
                         _ => request,
                     };
                     if connection.send(&reply).await.is_err() {
@@ -76,17 +80,6 @@ impl SessionService for Echo {
 
     fn last_reply(&self) -> Option<Vec<u8>> {
         Some(b"421 4.3.0 sorry\r\n".to_vec())
-    }
-}
-
-/// Lets an expression of type `()` stand where text is wanted.
-trait IntoText {
-    fn into_string(self) -> String;
-}
-
-impl IntoText for () {
-    fn into_string(self) -> String {
-        String::new()
     }
 }
 

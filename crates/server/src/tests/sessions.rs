@@ -139,7 +139,8 @@ fn a_worker_waits_for_its_tasks_but_not_for_background() {
     testing::run(async {
         let echo = Harness::<Echo>::start(&startup()).await.expect("start");
         let (tell, told) = tokio::sync::oneshot::channel::<()>();
-        let (done, is_done) = std::rc::Rc::new(std::cell::Cell::new(false)).clone_pair();
+        let is_done = std::rc::Rc::new(std::cell::Cell::new(false));
+        let done = std::rc::Rc::clone(&is_done);
         echo.worker().spawn(async move {
             let _ = told.await;
             done.set(true);
@@ -153,16 +154,6 @@ fn a_worker_waits_for_its_tasks_but_not_for_background() {
         echo.finish().await;
         assert!(is_done.get());
     });
-}
-
-trait ClonePair: Sized {
-    fn clone_pair(self) -> (Self, Self);
-}
-
-impl<T> ClonePair for std::rc::Rc<T> {
-    fn clone_pair(self) -> (Self, Self) {
-        (self.clone(), self)
-    }
 }
 
 #[test]

@@ -61,7 +61,7 @@ impl CompileOptions {
 /// Reads source text; lines that make no sense are warned about and left out. `name` is for the warnings.
 ///
 /// # Errors
-/// The source cannot be read, or (with `file_values`) a file that it names.
+/// The source cannot be read.
 pub fn read_entries(input: impl BufRead, name: &str, options: &CompileOptions) -> Result<Vec<Entry>, Error> {
     let failed = |source| Error::Open { path: name.into(), source };
     let mut entries = Vec::new();
@@ -87,16 +87,23 @@ pub fn read_entries(input: impl BufRead, name: &str, options: &CompileOptions) -
             Err(reason) => log::warning!("{name}, line {}: {reason}", line.line),
             Ok((key, value)) => {
                 let value = if options.file_values {
-                    file_values::encode(&value).map_err(|reason| Error::Format {
-                        path: name.into(),
-                        reason: format!("line {}: {reason}", line.line),
-                    })?
+                    match file_values::encode(&value) {
+                        Ok(encoded) => encoded,
+                        Err(reason) => {
+                            log::warning!("{name}, line {}: {reason}: skipping this entry", line.line);
+                            continue;
+                        }
+                    }
                 } else {
                     value
                 };
                 entries.push((folded(key, options), value));
             }
         }
+    }
+    if options.syntax == Syntax::Alias {
+        // Tells those who share aliases over the network that the table is whole.
+        entries.push(("@".into(), "@".into()));
     }
     Ok(entries)
 }
@@ -120,11 +127,7 @@ pub fn compile(target: &Target, settings: &Settings, options: &CompileOptions) -
     let source = File::open(target.source()).map_err(failed)?;
     let metadata = source.metadata().map_err(failed)?;
     let name = target.source().display().to_string();
-    let mut entries = read_entries(BufReader::new(source), &name, options)?;
-    if options.syntax == Syntax::Alias {
-        // Tells those who share aliases over the network that the table is whole.
-        entries.insert(0, ("@".into(), "@".into()));
-    }
+    let entries = read_entries(BufReader::new(source), &name, options)?;
     let write = WriteOptions { mode: mode(&metadata, options), ..options.write };
     let _owner = if options.keep_root { None } else { AsOwner::of(&metadata).map_err(failed)? };
     target.rebuild(&entries, settings, &write)

@@ -13,6 +13,7 @@ use sys::lmdb::Environment;
 
 use crate::error::Error;
 use crate::settings::Settings;
+use crate::table::shown;
 use crate::types::{cdb, hash, lmdb};
 
 /// A key and its value, without terminators.
@@ -154,7 +155,7 @@ impl Target {
         self.bring_over(settings, &WriteOptions::default())?;
         let path = self.file();
         if let Err(source) = fs::metadata(&path) {
-            return Err(Error::Open { path, source });
+            return Err(Error::OpenDatabase { path, source });
         }
         let environment = self.open_lmdb(settings, 0o644)?;
         let mut any = false;
@@ -178,7 +179,7 @@ impl Target {
 
     fn open_lmdb(&self, settings: &Settings, mode: u32) -> Result<Arc<Environment>, Error> {
         let path = self.file();
-        let failed = |source| Error::Open { path: path.clone(), source };
+        let failed = |source| Error::OpenDatabase { path: path.clone(), source };
         let made = File::options().read(true).write(true).create_new(true).mode(mode & 0o600).open(&path);
         match made {
             // The mode is the one asked for, whatever the umask.
@@ -225,7 +226,8 @@ impl Target {
         let terminator: &[u8] = if options.terminator == Terminator::None { b"" } else { b"\0" };
         for (key, _) in entries {
             if key.is_empty() || key.len() + terminator.len() > sys::lmdb::MAX_KEY {
-                let reason = format!("key of {} bytes (most: {}): \"{key}\"", key.len(), sys::lmdb::MAX_KEY - 1);
+                let (length, most) = (key.len(), sys::lmdb::MAX_KEY - terminator.len());
+                let reason = format!("key of {length} bytes (most: {most}): \"{}\"", shown(key));
                 return Err(Error::Format { path, reason });
             }
         }
@@ -263,6 +265,10 @@ impl Target {
     }
 
     fn warn_of_duplicate(&self, key: &BString) {
+        // The mark of a whole alias table is set again by every change.
+        if key == "@" {
+            return;
+        }
         log::warning!("{}: duplicate entry: \"{key}\"", self.title());
     }
 

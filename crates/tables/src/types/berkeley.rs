@@ -12,6 +12,7 @@ use bstr::BString;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::error::{Error, Fault};
+use crate::table::EachEntry;
 
 const HASH_MAGIC: u32 = 0x0006_1561;
 const BTREE_MAGIC: u32 = 0x0005_3162;
@@ -346,7 +347,7 @@ impl Reader<'_> {
     }
 
     /// Every entry, in the file's order.
-    fn each(&self, visit: &mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>) -> io::Result<()> {
+    fn each(&self, visit: &mut EachEntry<'_>) -> io::Result<()> {
         match &self.layout.access {
             Access::Hash { max_bucket, .. } => {
                 for bucket in 0..=*max_bucket {
@@ -391,7 +392,7 @@ type VisitItem<'a> = dyn FnMut(&[u8], &dyn Fn() -> io::Result<BString>) -> io::R
 impl Berkeley {
     /// Opens a file and checks what it is.
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
-        let file = File::open(path).map_err(|source| Error::Open { path: path.to_owned(), source })?;
+        let file = File::open(path).map_err(|source| Error::OpenDatabase { path: path.to_owned(), source })?;
         let opened = Self { file };
         match opened.locked(|_| Ok(())) {
             Ok(()) => Ok(opened),
@@ -418,7 +419,7 @@ impl Berkeley {
     }
 
     /// Every entry, exactly as stored.
-    pub(crate) fn for_each(&self, each: &mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>) -> Result<(), Fault> {
+    pub(crate) fn for_each(&self, each: &mut EachEntry<'_>) -> Result<(), Fault> {
         Ok(self.locked(|reader| reader.each(each))?)
     }
 }

@@ -42,7 +42,7 @@ pub(crate) struct Cdb {
 impl Cdb {
     pub(crate) fn open(name: &str) -> Result<Self, Error> {
         let path = file_name(name);
-        let failed = |source| Error::Open { path: path.clone(), source };
+        let failed = |source| Error::OpenDatabase { path: path.clone(), source };
         let file = File::open(&path).map_err(failed)?;
         let length = file.metadata().map_err(failed)?.len();
         if length < HEADER {

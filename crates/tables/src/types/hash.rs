@@ -52,8 +52,8 @@ impl OldHash {
     fn open(path: &Path, name: &str) -> Result<Self, Error> {
         let berkeley = Berkeley::open(path)?;
         // Our tools touch the old file's permissions when they build its successor, so that those who have it open look.
-        let watch =
-            FileWatch::by_status(berkeley.file()).map_err(|source| Error::Open { path: path.to_owned(), source })?;
+        let watch = FileWatch::by_status(berkeley.file())
+            .map_err(|source| Error::OpenDatabase { path: path.to_owned(), source })?;
         crate::stale::warn_if_older_than_source(berkeley.file(), path, Path::new(name));
         Ok(Self { berkeley, nul: Cell::new(Nul::Unknown), watch })
     }

@@ -24,7 +24,7 @@ pub(crate) struct TextHash {
 impl TextHash {
     pub(crate) fn open(name: &str, flags: Flags, utf8: bool) -> Result<Self, Error> {
         let path = Path::new(name);
-        let failed = |source| Error::Open { path: path.to_owned(), source };
+        let failed = |source| Error::OpenDatabase { path: path.to_owned(), source };
         let file = File::open(path).map_err(failed)?;
         let watch = FileWatch::by_content(&file).map_err(failed)?;
         let mut table = Self { values: HashMap::new(), order: Vec::new(), watch };
@@ -44,10 +44,13 @@ impl TextHash {
                         continue;
                     }
                     let value = if flags.contains(Flags::FILE_VALUES) {
-                        crate::file_values::encode(value).map_err(|reason| Error::Format {
-                            path: path.to_owned(),
-                            reason: format!("line {}: {reason}", line.line),
-                        })?
+                        match crate::file_values::encode(value) {
+                            Ok(encoded) => encoded,
+                            Err(reason) => {
+                                log::warning!("{name}, line {}: {reason}: skipping this entry", line.line);
+                                continue;
+                            }
+                        }
                     } else {
                         value.to_owned()
                     };
