@@ -80,7 +80,7 @@ impl Conversation {
             Ok(()) => self.converse().await,
             Err(broken) => Err(broken),
         };
-        self.log_ending(outcome);
+        self.log_ending(&outcome);
         if let Some(transaction) = self.transaction.take() {
             self.service.pool.abort(transaction).await;
         }
@@ -98,7 +98,7 @@ impl Conversation {
         log::lines::disconnect(&self.peer.display, &counts);
     }
 
-    fn log_ending(&mut self, outcome: Result<Ending, Broken>) {
+    fn log_ending(&self, outcome: &Result<Ending, Broken>) {
         let queue_id = self.queue_id();
         let (queue_id, place) = (queue_id.as_deref(), self.session.place());
         let bytes = self.session.content_received();

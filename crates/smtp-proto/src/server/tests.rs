@@ -53,7 +53,7 @@ fn run(settings: Settings, mode: BareNewline, pieces: &[&[u8]]) -> (Vec<String>,
                     session.finish_content(true, reply.as_bytes());
                 }
                 Step::Do(Task::Mail(mail)) if mail.path.address == "bad" => {
-                    session.refuse(b"550 5.7.1 no", Problems::POLICY)
+                    session.refuse(b"550 5.7.1 no", Problems::POLICY);
                 }
                 Step::Do(_) => session.accept(),
                 Step::Close(end) => {
@@ -71,7 +71,7 @@ fn run(settings: Settings, mode: BareNewline, pieces: &[&[u8]]) -> (Vec<String>,
 /// Replies without the greeting, to lines that are sent one by one.
 fn replies(settings: Settings, lines: &[&str]) -> (Vec<String>, Option<Ending>) {
     let lines: Vec<String> = lines.iter().map(|line| format!("{line}\r\n")).collect();
-    let pieces: Vec<&[u8]> = lines.iter().map(|line| line.as_bytes()).collect();
+    let pieces: Vec<&[u8]> = lines.iter().map(String::as_bytes).collect();
     let (mut out, ending) = run(settings, BareNewline::Normalize, &pieces);
     out.remove(0);
     (out, ending)
