@@ -5,6 +5,7 @@
 //! of the reply, `close` means that the server closes. Replies that differ from the reference's on purpose are in
 //! `docs/differences.toml`.
 
+#[expect(dead_code, reason = "sessions.rs looks at the messages")]
 mod world;
 
 use std::collections::BTreeMap;
