@@ -121,6 +121,7 @@ impl Conversation {
         }
         self.mail = Some(mail);
         if !settings.delay_open && !self.open_transaction().await {
+            self.mail = None;
             return;
         }
         self.session.accept();

@@ -53,7 +53,11 @@ impl Conversation {
         let settings = &service.settings;
         let now = Instant::now();
         let deadline = Deadline::new(settings.timeout, settings.per_request_deadline, settings.minimum_rate, now);
-        let protocol = Rc::clone(&settings.protocol);
+        let mut protocol = Rc::clone(&settings.protocol);
+        if peer.stand_alone {
+            // Programs write a whole dialogue into `sendmail -bs` at once, and may: there is nobody to smuggle past.
+            Rc::make_mut(&mut protocol).forbid_unauth_pipelining = false;
+        }
         let discarded = service.discarded(&peer);
         let session = Session::new(protocol, peer.display.clone(), service.bare_newline(&peer), discarded);
         Conversation {

@@ -303,3 +303,18 @@ fn log_lines_are_those_of_the_reference() {
         );
     });
 }
+
+/// `sendmail -bs`: the whole dialogue at once, with LF line ends, past all restrictions.
+#[test]
+fn the_invoking_user_may_write_everything_at_once() {
+    server::testing::run(async {
+        let world = start().await;
+        let mut client = world.invoke();
+        let dialogue = "HELO me\nMAIL FROM:<a@b>\nRCPT TO:<x@elsewhere.example>\nDATA\nhello\n.\nQUIT\n";
+        client.write_all(dialogue.as_bytes()).await.expect("a write");
+        let mut text = String::new();
+        client.read_to_string(&mut text).await.expect("the end");
+        assert!(text.ends_with("250 2.0.0 Ok: queued as ABCDEF0001\r\n221 2.0.0 Bye\r\n"), "{text}");
+        assert_eq!(world.messages.borrow()[0].content.as_bstr(), "hello\n");
+    });
+}

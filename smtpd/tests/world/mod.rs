@@ -10,7 +10,7 @@ use ipc::cleanup::{FromCleanup, Recipient, Refusal, Sender, ToCleanup};
 use ipc::resolver::{Answer, Failure, Found, Query, Question};
 use ipc::{Connection, Kind};
 use server::{Client, SessionService, Startup, Worker};
-use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 
 /// A message as cleanup got it.
 #[derive(Clone, Debug, Default)]
@@ -85,6 +85,17 @@ impl World {
         let server_end = Client::Inet { stream, peer, local: address };
         tokio::task::spawn_local(Rc::new(service).session(server_end, Worker::stand_in()));
         Ok(client_end)
+    }
+}
+
+impl World {
+    /// The invoking user of a server by hand (`-S`).
+    pub(crate) fn invoke(&self) -> UnixStream {
+        let config = self.config(&[]);
+        let service = smtpd::Smtpd::prepare(&Startup::for_tests(config, "smtpd")).expect("a server");
+        let (client, stream) = UnixStream::pair().expect("a pair");
+        tokio::task::spawn_local(Rc::new(service).session(Client::StandAlone { stream }, Worker::stand_in()));
+        client
     }
 }
 

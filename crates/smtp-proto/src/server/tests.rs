@@ -190,6 +190,22 @@ fn long_and_filtered_commands() {
 }
 
 #[test]
+fn nothing_goes_in_the_clear_where_tls_is_required() {
+    let settings = Settings { tls_required: true, tls_unavailable: true, ..settings() };
+    let (out, _) = replies(settings, &["NOOP", "MAIL FROM:<a@b>", "STARTTLS", "VRFY x", "QUIT"]);
+    assert_eq!(
+        out,
+        [
+            "250 2.0.0 Ok",
+            "530 5.7.0 Must issue a STARTTLS command first",
+            "454 4.7.0 TLS not available due to local problem",
+            "530 5.7.0 Must issue a STARTTLS command first",
+            "221 2.0.0 Bye",
+        ]
+    );
+}
+
+#[test]
 fn utf8_is_checked() {
     let mut broken = run(settings(), BareNewline::Normalize, &[b"NOOP \xff\r\n"]).0;
     assert_eq!(broken.pop().as_deref(), Some("500 5.5.2 Error: bad UTF-8 syntax"));

@@ -62,6 +62,9 @@ impl Session {
             let reply = format!("503 5.7.0 Error: access denied for {}", self.client);
             return self.fail(reply.as_bytes());
         }
+        if self.settings.tls_required && verb != Verb::Unknown && !verb.may_precede_tls() {
+            return self.fail(b"530 5.7.0 Must issue a STARTTLS command first");
+        }
         if verb != Verb::Unknown && self.refuse_pipelining(verb) {
             return;
         }
@@ -102,6 +105,9 @@ impl Session {
             }
             Verb::Help => self.succeed(b"214 2.0.0 Commands: HELO EHLO MAIL RCPT DATA RSET NOOP VRFY ETRN QUIT HELP"),
             Verb::Starttls if !words.is_empty() => self.fail(b"501 5.5.4 Syntax: STARTTLS"),
+            Verb::Starttls if self.settings.tls_unavailable => {
+                self.fail(b"454 4.7.0 TLS not available due to local problem");
+            }
             Verb::Starttls => self.fail(b"502 5.5.1 Error: command not implemented"),
             Verb::Auth => self.fail(b"503 5.5.1 Error: authentication not enabled"),
             Verb::Bdat => self.fail(b"521 5.5.1 Error: command not implemented"),
