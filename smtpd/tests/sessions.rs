@@ -36,7 +36,7 @@ async fn talk(client: &mut TcpStream, lines: &[&str]) -> String {
 async fn reply(client: &mut TcpStream) -> String {
     let mut text = Vec::new();
     loop {
-        let last = text.trim_end_with(|c| c == '\n').lines().last().map(<[u8]>::to_vec).unwrap_or_default();
+        let last = text.trim_end_with(|c| c == '\n').lines().next_back().map(<[u8]>::to_vec).unwrap_or_default();
         if text.ends_with(b"\n") && last.get(3) == Some(&b' ') {
             break;
         }

@@ -103,7 +103,10 @@ impl Session {
                 self.succeed(b"221 2.0.0 Bye");
                 self.ending.get_or_insert(Ending::Quit);
             }
-            Verb::Help => self.succeed(b"214 2.0.0 Commands: HELO EHLO MAIL RCPT DATA RSET NOOP VRFY ETRN QUIT HELP"),
+            Verb::Help if self.settings.disable_vrfy => {
+                self.succeed(b"214 2.0.0 Commands: DATA EHLO ETRN HELO HELP MAIL NOOP QUIT RCPT RSET");
+            }
+            Verb::Help => self.succeed(b"214 2.0.0 Commands: DATA EHLO ETRN HELO HELP MAIL NOOP QUIT RCPT RSET VRFY"),
             Verb::Starttls if !words.is_empty() => self.fail(b"501 5.5.4 Syntax: STARTTLS"),
             Verb::Starttls if self.settings.tls_unavailable => {
                 self.fail(b"454 4.7.0 TLS not available due to local problem");
