@@ -303,4 +303,7 @@ pub enum Error {
     /// A table.
     #[error(transparent)]
     Table(#[from] tables::Error),
+    /// Address rewriting.
+    #[error(transparent)]
+    Routing(#[from] routing::Error),
 }

@@ -18,7 +18,7 @@ use crate::{Error, lines};
 
 /// One service.
 #[derive(Clone, Debug)]
-pub struct Definition {
+pub(crate) struct Definition {
     /// Where it listens.
     pub endpoints: Vec<Endpoint>,
     /// What is executed; the number of listeners is not among the arguments yet.
@@ -38,7 +38,12 @@ postlog   unix-dgram  n  -  n  -  1  postlogd
 ///
 /// # Errors
 /// Entries that make no sense: names that cannot be resolved, paths outside of the queue.
-pub fn all(config: &Config, master_cf: &MasterCf, settings: &Settings, extra: &[String]) -> Result<Vec<Definition>, Error> {
+pub(crate) fn all(
+    config: &Config,
+    master_cf: &MasterCf,
+    settings: &Settings,
+    extra: &[String],
+) -> Result<Vec<Definition>, Error> {
     let disabled = Disabled::new(config.list("master_service_disable")?);
     let level = config.compatibility_level()?;
     let mut found: Vec<Definition> = Vec::new();
@@ -106,8 +111,11 @@ fn define(
         // Readers of a pipe would take each other's bytes.
         limits = Limits { processes: 1, spread: 1, solitary: true, ..limits };
     }
-    let name = Path::new(&entry.command).file_name().map_or_else(|| entry.command.clone(), |name| name.to_string_lossy().into_owned());
-    let mut arguments = vec![name, "-n".to_owned(), entry.name.clone(), "-t".to_owned(), entry.kind.as_str().to_owned()];
+    let name = Path::new(&entry.command)
+        .file_name()
+        .map_or_else(|| entry.command.clone(), |name| name.to_string_lossy().into_owned());
+    let mut arguments =
+        vec![name, "-n".to_owned(), entry.name.clone(), "-t".to_owned(), entry.kind.as_str().to_owned()];
     if entry.unprivileged {
         arguments.push("-u".to_owned());
     }
@@ -164,9 +172,11 @@ fn c_string(text: &str, entry: &Service) -> Result<CString, Error> {
 /// The program's file, under its own name or that of the program that does the same work.
 fn executable(settings: &Settings, command: &str) -> Option<PathBuf> {
     let other = programs::find(command).same_as;
-    [Some(command), other].into_iter().flatten().map(|name| settings.daemon_directory.join(name)).find(|path| {
-        path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
-    })
+    [Some(command), other]
+        .into_iter()
+        .flatten()
+        .map(|name| settings.daemon_directory.join(name))
+        .find(|path| path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0))
 }
 
 fn local_path(entry: &Service) -> PathBuf {

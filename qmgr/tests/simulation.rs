@@ -138,7 +138,7 @@ impl Simulation {
     fn fill(&mut self) {
         while self.entered < self.world.messages && self.scheduler.has_room() {
             let recipients = (self.world.recipients)(self.entered, &mut self.random);
-            let id = self.scheduler.add_message(self.now, recipients);
+            let id = self.scheduler.add_message(self.now, recipients, false);
             let live = Live {
                 number: self.entered,
                 recipients,

@@ -3,6 +3,7 @@
 //! A program reads everything that it needs once, at its start, into a `Settings` struct of its own; [`Config`] is what
 //! it reads from.
 
+pub mod bounce_templates;
 pub mod expansion;
 pub mod getopt;
 pub mod list;

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use ipc::Connection;
 use ipc::delivery::{FromAgent, ToAgent};
-use server::{Account, Client, SessionService, StartError, Startup, Worker};
+use server::{Account, Callers, Client, SessionService, StartError, Startup, Worker};
 
 use tokio::task::JoinSet;
 
@@ -60,10 +60,12 @@ struct Service<A> {
 impl<A: Agent> SessionService for Service<A> {
     const PROGRAM: &'static str = A::PROGRAM;
     const ACCOUNT: Account = A::ACCOUNT;
+    const CALLERS: Callers = Callers::OWNER;
+    const TRIGGERS: bool = false;
 
     fn prepare(start: &Startup) -> Result<Self, StartError> {
-        let settings = Rc::new(Settings::load(&start.config, A::PROGRAM)?);
-        Ok(Service { agent: Rc::new(A::prepare(start)?), settings, limited: false })
+        let settings = Rc::new(Settings::load(&start.config, &start.program)?);
+        Ok(Service { agent: Rc::new(A::prepare(start)?), settings, limited: start.sessions != 0 })
     }
 
     async fn started(self: Rc<Self>, worker: Worker) {
@@ -71,9 +73,8 @@ impl<A: Agent> SessionService for Service<A> {
     }
 
     async fn session(self: Rc<Self>, client: Client, worker: Worker) {
-        let Client::Unix { stream, .. } = client else { return };
+        let Some(connection) = client.into_connection() else { return };
         let capacity = if self.limited { 1 } else { CAPACITY };
-        let connection = Connection::new(stream);
         if let Err(error) = serve(connection, capacity, &self.agent, &self.settings, worker).await {
             log::warning!("problem talking to the queue manager: {error}");
         }

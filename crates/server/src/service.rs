@@ -91,7 +91,7 @@ pub fn run<S: SessionService>() -> ExitCode {
     code
 }
 
-fn serve<S: SessionService>(words: impl IntoIterator<Item = OsString>) -> Result<ExitCode, StartError> {
+pub(crate) fn serve<S: SessionService>(words: impl IntoIterator<Item = OsString>) -> Result<ExitCode, StartError> {
     let mut boot = Boot::begin(S::PROGRAM, S::ACCOUNT, words)?;
     boot.check_entry(S::SOLITARY, &[Kind::Inet, Kind::Unix, Kind::Fifo, Kind::Pass, Kind::StandAlone])?;
     let settings = Settings::load(&boot.startup)?;

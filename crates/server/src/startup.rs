@@ -121,7 +121,9 @@ impl Boot {
         for option in &arguments.overrides {
             config.set_option(option)?;
         }
-        let mut options = log::Options::from_config(&config, &called)?;
+        let queue_directory = config.string("queue_directory")?;
+        std::env::set_current_dir(&queue_directory).map_err(StartError::system(format!("chdir {queue_directory}")))?;
+        let mut options = log::Options::from_config(&config, &called)?.within_queue_directory();
         options.verbose = arguments.verbose;
         options.also_stderr = arguments.stand_alone && arguments.verbose > 0;
         log::init(options);
@@ -159,8 +161,6 @@ impl Boot {
             let problem = "needs the rights of root: say unprivileged=n in master.cf";
             return Err(StartError::Entry { service: boot.startup.service, problem });
         }
-        let queue_directory = boot.startup.config.string("queue_directory")?;
-        std::env::set_current_dir(&queue_directory).map_err(StartError::system(format!("chdir {queue_directory}")))?;
         Ok(boot)
     }
 

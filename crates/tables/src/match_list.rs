@@ -17,7 +17,6 @@ use crate::fold;
 use crate::keys;
 use crate::list;
 use crate::open;
-use crate::report::warning;
 use crate::settings::Settings;
 use crate::table::{Table, shown};
 
@@ -127,7 +126,7 @@ impl MatchList {
                 Ok(()) => {}
                 Err(error) if settings.open_error_is_fatal => return Err(error),
                 Err(error) => {
-                    warning!("{}: {bare} is unavailable. {error}", self.title);
+                    log::warning!("{}: {bare} is unavailable. {error}", self.title);
                     let element = Element::Broken { name: bare.to_owned(), reason: error.to_string() };
                     self.patterns.push(Pattern { matches, element });
                 }
@@ -227,12 +226,12 @@ impl MatchList {
                     Element::Text(text) => self.text_matches(text, name, address),
                     Element::Network(network) => parsed.is_some_and(|parsed| network.contains(parsed)),
                     Element::Table(table) => self.table_matches(table, name, address).inspect_err(|error| {
-                        warning!("{}: {error}", self.title);
+                        log::warning!("{}: {error}", self.title);
                     })?,
                     Element::Broken { name: table, reason } => {
                         let key = shown(if name.is_empty() { address } else { name });
                         let error = LookupError { table: table.clone(), key, reason: reason.clone() };
-                        warning!("{}: {error}", self.title);
+                        log::warning!("{}: {error}", self.title);
                         return Err(error);
                     }
                 };

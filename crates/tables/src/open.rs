@@ -92,6 +92,8 @@ pub(crate) fn source(name: &str, settings: &Settings, flags: Flags, utf8: bool) 
         "randmap" => Box::new(types::combined::Random::open(rest)?),
         "debug" => Box::new(types::combined::Debug::open(rest, settings, flags)?),
         "lmdb" => Box::new(types::lmdb::Lmdb::open(rest, settings)?),
+        "hash" | "btree" => types::hash::open(rest, settings)?,
+        "cdb" => Box::new(types::cdb::Cdb::open(rest)?),
         "proxy" => types::proxy::open(rest, settings, flags)?,
         kind if REMOTE.contains(&kind) || UNAVAILABLE.contains(&kind) => {
             return Err(Error::NotAvailable { kind: kind.to_owned() });

@@ -72,6 +72,8 @@ pub(super) struct Destination {
 pub(super) struct Message {
     pub(super) sequence: u64,
     pub(super) entered: Moment,
+    /// Each recipient is a delivery of its own.
+    pub(super) single: bool,
     /// Recipients still in the file.
     pub(super) unread: usize,
     /// A read was asked for.
@@ -92,6 +94,8 @@ pub(super) struct Job {
     pub(super) message: Id<Message>,
     pub(super) transport: TransportId,
     pub(super) peers: Vec<Id<Peer>>,
+    /// Recipients of one delivery.
+    pub(super) batch: usize,
     /// Deliveries that its waiting recipients take.
     pub(super) deliveries: usize,
     /// Deliveries already sent.
@@ -162,10 +166,11 @@ impl Transport {
 }
 
 impl Message {
-    pub(super) fn new(sequence: u64, now: Moment, unread: usize) -> Message {
+    pub(super) fn new(sequence: u64, now: Moment, unread: usize, single: bool) -> Message {
         Message {
             sequence,
             entered: now,
+            single,
             unread,
             reading: false,
             last_read: now,
@@ -207,13 +212,11 @@ impl Scheduler {
                 self.add_peer(message, sequence, number, destination)
             }
         };
-        let transport = &mut self.transports[number.0 as usize];
-        let batch = transport.settings.batch();
-        transport.held += 1;
+        self.transports[number.0 as usize].held += 1;
         self.held += 1;
         self.messages[message].held += 1;
         let peer = &mut self.peers[peer];
-        let grows = peer.recipients.len().is_multiple_of(batch);
+        let grows = peer.recipients.len().is_multiple_of(self.jobs[peer.job].batch);
         peer.recipients.push_back(assignment.recipient);
         if grows {
             let job = peer.job;
@@ -254,10 +257,13 @@ impl Scheduler {
     ) -> Id<Peer> {
         let known = self.messages[message].jobs.iter().find(|(have, _)| *have == transport).map(|(_, job)| *job);
         let job = known.unwrap_or_else(|| {
+            let single = self.messages[message].single;
+            let batch = if single { 1 } else { self.transports[transport.0 as usize].settings.batch() };
             let job = self.jobs.insert(Job {
                 message,
                 transport,
                 peers: Vec::new(),
+                batch,
                 deliveries: 0,
                 sent: 0,
                 slots_used: 0,
@@ -322,15 +328,15 @@ impl Scheduler {
             Some(peer) => *peer,
             None => self.add_peer(done.message, sequence, done.transport, done.destination),
         };
-        let settings = &self.transports[done.transport.0 as usize].settings;
         let peer = &mut self.peers[peer];
         peer.crashes = peer.crashes.max(done.crashes + 1);
-        let before = settings.deliveries(peer.recipients.len());
+        let batch = self.jobs[peer.job].batch;
+        let before = peer.recipients.len().div_ceil(batch);
         for recipient in unreported.into_iter().rev() {
             peer.recipients.push_front(recipient);
         }
         let job = peer.job;
-        self.jobs[job].deliveries += settings.deliveries(peer.recipients.len()) - before;
+        self.jobs[job].deliveries += peer.recipients.len().div_ceil(batch) - before;
         self.reclass(job);
         self.refresh(done.destination);
     }
@@ -394,10 +400,11 @@ impl Scheduler {
             self.timers.set(now + transport.settings.transport_rate_delay, Timer::Transport(id));
         }
         let waiting = &mut self.peers[peer];
-        let before = transport.settings.deliveries(waiting.recipients.len());
-        let take = waiting.recipients.len().min(transport.settings.batch());
+        let batch = self.jobs[waiting.job].batch;
+        let before = waiting.recipients.len().div_ceil(batch);
+        let take = waiting.recipients.len().min(batch);
         let recipients: Vec<u32> = waiting.recipients.drain(..take).collect();
-        let after = transport.settings.deliveries(waiting.recipients.len());
+        let after = waiting.recipients.len().div_ceil(batch);
         let crashes = waiting.crashes;
         let emptied = waiting.recipients.is_empty();
         let number = waiting.job;
@@ -438,7 +445,7 @@ impl Scheduler {
         for peer in waiting {
             let recipients: Vec<u32> = std::mem::take(&mut self.peers[peer].recipients).into();
             let job = self.peers[peer].job;
-            let gone = self.transports[transport.0 as usize].settings.deliveries(recipients.len());
+            let gone = recipients.len().div_ceil(self.jobs[job].batch);
             self.jobs[job].deliveries -= gone;
             self.reclass(job);
             let message = self.jobs[job].message;

@@ -3,6 +3,7 @@
 //!
 //! The text is bytes, because run-time attributes (a recipient, a header) are.
 
+mod domain_to_ascii;
 mod parse;
 
 pub(crate) use parse::balanced;
@@ -36,6 +37,39 @@ pub fn expand(text: &[u8], names: &mut dyn Names) -> Result<Vec<u8>, ExpansionEr
     Ok(out)
 }
 
+/// Every name that `text` refers to, in all branches, in order and as often as it occurs.
+///
+/// # Errors
+/// Bad syntax, braces nested too deep.
+pub fn references(text: &[u8]) -> Result<Vec<String>, ExpansionError> {
+    let mut found = Vec::new();
+    collect(&mut found, text, 0)?;
+    Ok(found)
+}
+
+fn collect(found: &mut Vec<String>, text: &[u8], depth: usize) -> Result<(), ExpansionError> {
+    if depth > NESTING_LIMIT {
+        return Err(ExpansionError::Nesting(String::from_utf8_lossy(text).into_owned()));
+    }
+    let mut cursor = Cursor::new(text);
+    while let Some(part) = cursor.next_part()? {
+        let Part::Reference(reference) = part else { continue };
+        let (texts, condition) = match reference {
+            Reference::Name { name, condition } => {
+                found.push(name.to_owned());
+                ([None, None], condition)
+            }
+            Reference::Function { argument } => ([Some(argument), None], None),
+            Reference::Relation { left, right, condition, .. } => ([Some(left), Some(right)], condition),
+        };
+        let branches = condition.map_or([None, None], |c| [c.then, c.otherwise]);
+        for text in texts.into_iter().chain(branches).flatten() {
+            collect(found, text, depth + 1)?;
+        }
+    }
+    Ok(())
+}
+
 /// True when nothing in `text` needs expanding.
 #[must_use]
 pub fn is_plain(text: &[u8]) -> bool {
@@ -58,6 +92,11 @@ fn expand_into(out: &mut Vec<u8>, text: &[u8], names: &mut dyn Names, depth: usi
             Part::Reference(Reference::Name { name, condition: Some(condition) }) => {
                 let filled = names.value(name)?.is_some_and(|value| !value.is_empty());
                 conditional(out, filled, &condition, names, depth)?;
+            }
+            Part::Reference(Reference::Function { argument }) => {
+                let mut domain = Vec::new();
+                expand_into(&mut domain, argument, names, depth + 1)?;
+                out.extend_from_slice(&domain_to_ascii::convert(&domain));
             }
             Part::Reference(Reference::Relation { left, operator, right, condition }) => {
                 let (mut one, mut other) = (Vec::new(), Vec::new());

@@ -10,8 +10,20 @@ pub(super) enum Part<'a> {
 }
 
 pub(super) enum Reference<'a> {
-    Name { name: &'a str, condition: Option<Condition<'a>> },
-    Relation { left: &'a [u8], operator: Operator, right: &'a [u8], condition: Option<Condition<'a>> },
+    Name {
+        name: &'a str,
+        condition: Option<Condition<'a>>,
+    },
+    /// `${domain_to_ascii{argument}}`, the only function.
+    Function {
+        argument: &'a [u8],
+    },
+    Relation {
+        left: &'a [u8],
+        operator: Operator,
+        right: &'a [u8],
+        condition: Option<Condition<'a>>,
+    },
 }
 
 /// What to take when a name is filled or a relation holds, and what when not.
@@ -139,6 +151,12 @@ impl<'a> Cursor<'a> {
         let condition = match inner.peek() {
             None => None,
             Some(b'?' | b':') => Some(inner.condition()?),
+            Some(b'{') if bytes == b"domain_to_ascii" => {
+                let argument = inner.braces()?;
+                inner.skip_space();
+                inner.nothing_left()?;
+                return Ok(Part::Reference(Reference::Function { argument }));
+            }
             Some(_) => {
                 return Err(ExpansionError::Name { before: lossy(bytes), after: lossy(inner.rest()) });
             }
@@ -243,8 +261,12 @@ impl<'a> Inner<'a> {
     }
 
     fn end(&self, condition: Condition<'a>) -> Result<Condition<'a>, ExpansionError> {
+        self.nothing_left().map(|()| condition)
+    }
+
+    fn nothing_left(&self) -> Result<(), ExpansionError> {
         if self.rest().is_empty() {
-            return Ok(condition);
+            return Ok(());
         }
         let (before, after) = self.place();
         Err(ExpansionError::Unexpected { before, after })

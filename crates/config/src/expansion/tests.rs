@@ -52,6 +52,7 @@ fn as_the_reference_does() {
         ("[${{$$} == {$$}}]", "[true]"),
         ("${mail_name?$nested}", "<Postfix>"),
         ("$nested ${empty?{x}:{y}} ${refers_to_empty?{x}:{y}}", "<Postfix> y x"),
+        ("${domain_to_ascii{b\u{fc}cher.$nope}}|${domain_to_ascii{$mail_name}}", "xn--bcher-kva.|Postfix"),
         ("plain {text} (here) ?:", "plain {text} (here) ?:"),
     ];
     for (text, expected) in cases {
@@ -74,7 +75,7 @@ fn mistakes() {
         ("[${mail_name?x:y]", "truncated macro reference: \"[${mail_name?x:y]\""),
         ("${{x} <=level {2}?{a}:{b}}", "malformed compatibility level syntax: \"x\""),
         ("${{99999999999999999999} > {5}}", "bad conversion: 99999999999999999999"),
-        ("$one", "unreasonable macro call nesting: \"other\""),
+        ("$one", "unreasonable macro call nesting: \"one\""),
     ];
     for (text, expected) in cases {
         assert_eq!(result(text), format!("error: {expected}"), "{text}");
@@ -91,4 +92,12 @@ proptest::proptest! {
     fn any_text_expands_or_is_an_error(text in "[${}()?:=<>a!{}$ -]{0,60}") {
         let _ = expand(text.as_bytes(), &mut Table(VALUES.0));
     }
+}
+
+#[test]
+fn references_of_all_branches() {
+    let found = references(b"$a ${b?{$c}:{$(d)}} ${{$e} == {f$g} ? {$h} : {$i}} $$j ${k:$l} ${domain_to_ascii{$m}} $a");
+    let expected: Vec<String> = "abcdeghiklma".chars().map(String::from).collect();
+    assert_eq!(found.unwrap(), expected);
+    assert!(references(b"${a").is_err());
 }

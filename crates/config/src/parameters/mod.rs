@@ -4,10 +4,13 @@
 //! marks settings that Postfix does not have.
 
 mod a_to_f;
+mod deprecated;
 mod g_to_o;
 mod p_to_smt;
 mod smtp;
 mod smtpd_to_z;
+
+pub use deprecated::deprecated;
 
 use Class::Pattern;
 

@@ -37,8 +37,8 @@ impl Lmdb {
         let path = file_name(name);
         let environment = Environment::open(&path, settings.lmdb_map_size).map_err(|error| open_error(&path, error))?;
         // The content may change under the open file; only another file in its place is a change.
-        let watch =
-            FileWatch::by_link(environment.file()).map_err(|source| Error::Open { path: path.clone(), source })?;
+        let watch = FileWatch::by_link(environment.file())
+            .map_err(|source| Error::OpenDatabase { path: path.clone(), source })?;
         crate::stale::warn_if_older_than_source(environment.file(), &path, Path::new(name));
         Ok(Self { environment, nul: Cell::new(Nul::Unknown), watch })
     }
@@ -47,7 +47,7 @@ impl Lmdb {
 /// The error of opening as ours.
 pub(crate) fn open_error(path: &Path, error: sys::lmdb::Error) -> Error {
     match error {
-        sys::lmdb::Error::Io(source) => Error::Open { path: path.to_owned(), source },
+        sys::lmdb::Error::Io(source) => Error::OpenDatabase { path: path.to_owned(), source },
         error => Error::Format { path: path.to_owned(), reason: error.to_string() },
     }
 }
@@ -69,11 +69,12 @@ impl Source for Lmdb {
                 return Ok(Some(value));
             }
         }
-        if self.nul.get() != Nul::With && !key.is_empty() {
-            if let Some(value) = self.environment.get(key, |value| without_nul(value).into()).map_err(failed)? {
-                self.nul.set(Nul::Without);
-                return Ok(Some(value));
-            }
+        if self.nul.get() != Nul::With
+            && !key.is_empty()
+            && let Some(value) = self.environment.get(key, |value| without_nul(value).into()).map_err(failed)?
+        {
+            self.nul.set(Nul::Without);
+            return Ok(Some(value));
         }
         Ok(None)
     }
