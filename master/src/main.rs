@@ -1,2 +1,7 @@
-//! posthouse-master.
-fn main() {}
+//! master: see the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    master::run(std::env::args_os().skip(1))
+}

@@ -1,5 +1,6 @@
 //! The asynchronous end of a socket between two daemons.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -17,8 +18,10 @@ pub struct Connection {
     stream: UnixStream,
     inbox: Inbox,
     outbox: Vec<u8>,
+    /// Bytes of the outbox that have left.
+    sent: usize,
     /// Descriptors that leave with the outbox, and the offset in the outbox at which each one's message starts.
-    outgoing: Vec<(usize, OwnedFd)>,
+    outgoing: VecDeque<(usize, OwnedFd)>,
 }
 
 impl Connection {
@@ -33,7 +36,7 @@ impl Connection {
     /// Wraps a connected socket.
     #[must_use]
     pub fn new(stream: UnixStream) -> Connection {
-        Connection { stream, inbox: Inbox::default(), outbox: Vec::new(), outgoing: Vec::new() }
+        Connection { stream, inbox: Inbox::default(), outbox: Vec::new(), sent: 0, outgoing: VecDeque::new() }
     }
 
     /// The socket itself, for peer checks.
@@ -57,7 +60,7 @@ impl Connection {
     pub fn queue_with_descriptor<T: Serialize + ?Sized>(&mut self, message: &T, fd: OwnedFd) -> Result<(), Error> {
         let at = self.outbox.len();
         frame::put_message(&mut self.outbox, message)?;
-        self.outgoing.push((at, fd));
+        self.outgoing.push_back((at, fd));
         Ok(())
     }
 
@@ -69,40 +72,48 @@ impl Connection {
     /// Bytes that wait in the outbox.
     #[must_use]
     pub fn queued(&self) -> usize {
-        self.outbox.len()
+        self.outbox.len() - self.sent
     }
 
-    /// Writes the outbox out.
+    /// Writes the outbox out. Safe to cancel: the next flush goes on where this one was.
     ///
     /// # Errors
     /// The error of the socket.
     pub async fn flush(&mut self) -> Result<(), Error> {
-        let mut sent = 0;
-        while sent < self.outbox.len() {
+        while !self.write_some()? {
+            self.stream.writable().await?;
+        }
+        Ok(())
+    }
+
+    /// Writes as much of the outbox as the socket takes; true when nothing is left.
+    fn write_some(&mut self) -> Result<bool, Error> {
+        while self.sent < self.outbox.len() {
             // A descriptor travels with the first byte of its message, so a write ends where the next one begins.
-            let first = self.outgoing.first().filter(|(at, _)| *at == sent).is_some();
-            let limit = self.outgoing.iter().map(|(at, _)| *at).find(|at| *at > sent).unwrap_or(self.outbox.len());
-            let bytes = &self.outbox[sent..limit];
+            let first = self.outgoing.front().is_some_and(|(at, _)| *at == self.sent);
+            let next = self.outgoing.get(usize::from(first)).map_or(self.outbox.len(), |(at, _)| *at);
+            let bytes = &self.outbox[self.sent..next];
             let result = {
-                let fds: Vec<BorrowedFd<'_>> = if first { vec![self.outgoing[0].1.as_fd()] } else { Vec::new() };
-                self.stream.try_io(Interest::WRITABLE, || sys::passing::send(self.stream.as_fd(), bytes, &fds))
+                let fds: &[BorrowedFd<'_>] = if first { &[self.outgoing[0].1.as_fd()] } else { &[] };
+                self.stream.try_io(Interest::WRITABLE, || sys::passing::send(self.stream.as_fd(), bytes, fds))
             };
             match result {
                 Ok(n) => {
-                    sent += n;
+                    self.sent += n;
                     if first {
-                        self.outgoing.remove(0);
+                        self.outgoing.pop_front();
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.stream.writable().await?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error.into()),
             }
         }
         self.outbox.clear();
+        self.sent = 0;
         if self.outbox.capacity() > (256 << 10) {
             self.outbox.shrink_to(16 << 10);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Queues one message and writes the outbox out.
@@ -147,6 +158,34 @@ impl Connection {
         match self.receive_frame().await? {
             Some(frame) => frame.message().map(Some),
             None => Ok(None),
+        }
+    }
+
+    /// The next message; what is in the outbox leaves meanwhile. Two peers that both use this cannot wait for each other
+    /// with full sockets, however much each has to say. Safe to cancel.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn receive_while_flushing<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Error> {
+        loop {
+            let flushed = self.write_some()?;
+            if let Some((kind, from, to)) = self.inbox.take()? {
+                return Frame { kind, payload: self.inbox.payload(from, to) }.message().map(Some);
+            }
+            let stream = &self.stream;
+            let received = self.inbox.receive_with(|room, fds| {
+                stream.try_io(Interest::READABLE, || sys::passing::receive(stream.as_fd(), room, fds))
+            });
+            match received {
+                Ok(0) if self.inbox.is_empty() => return Ok(None),
+                Ok(0) => return Err(Error::Truncated),
+                Ok(_) => {}
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let interest = if flushed { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
+                    self.stream.ready(interest).await?;
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
 
@@ -211,6 +250,28 @@ mod tests {
             drop(a);
             assert!(!b.is_idle_and_open());
             assert!(b.receive::<u32>().await.expect("closed").is_none());
+        });
+    }
+
+    #[test]
+    fn peers_that_both_talk_do_not_wait_for_each_other() {
+        runtime().block_on(async {
+            let (a, b) = UnixStream::pair().expect("pair");
+            let (mut a, mut b) = (Connection::new(a), Connection::new(b));
+            let many = 2_000u32;
+            for n in 0..many {
+                a.queue(&(n, "x".repeat(1_000))).expect("queue");
+                b.queue(&(n, "y".repeat(1_000))).expect("queue");
+            }
+            async fn all(connection: &mut Connection, many: u32) {
+                for n in 0..many {
+                    let message: (u32, String) =
+                        connection.receive_while_flushing().await.expect("receive").expect("open");
+                    assert_eq!(message.0, n);
+                }
+                connection.flush().await.expect("flush");
+            }
+            tokio::join!(all(&mut a, many), all(&mut b, many));
         });
     }
 

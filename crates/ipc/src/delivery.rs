@@ -92,6 +92,10 @@ pub enum FromAgent {
         recipient: u32,
         /// What became of it.
         delivery: Delivery,
+        /// `relay=` of the log line, for success notices.
+        relay: BString,
+        /// The next system was asked to send the success notices: none is owed here.
+        notices_passed_on: bool,
     },
     /// Every recipient has its outcome; the descriptor is closed.
     Finished {
@@ -100,6 +104,9 @@ pub enum FromAgent {
         /// Set when the destination itself (not a recipient) did not work: counts against it in the scheduler.
         destination: Option<Dsn>,
     },
+    /// The agent wants to end: send no more requests here, and close when the last one is finished. Requests that cross
+    /// with this are still served.
+    Draining,
     /// The queue file cannot be read: put it aside as corrupt.
     Corrupt {
         /// The request.

@@ -12,6 +12,7 @@ pub mod delivery;
 pub mod flush;
 pub mod frame;
 pub mod master;
+pub mod pass;
 pub mod qmgr;
 pub mod resolver;
 pub mod rewrite;

@@ -235,6 +235,7 @@ impl Parts {
             b"diag_text" => self.diagnostic_text = some(value),
             b"mta_type" => self.mta_type = Some(text()),
             b"mta_mname" => self.mta_name = some(value),
+            b"reason" if value.is_empty() => {}
             b"reason" => entry.reason = value.into(),
             _ => return false,
         }
@@ -303,7 +304,7 @@ fn format(out: &mut Vec<u8>, entry: &Entry, old_form: bool) {
 }
 
 /// Control characters, and bytes that are not UTF-8, become `?`.
-fn make_printable(text: &mut [u8]) {
+pub(crate) fn make_printable(text: &mut [u8]) {
     if text.iter().all(|byte| matches!(byte, b' '..=b'~')) {
         return;
     }

@@ -5,10 +5,19 @@
 
 pub mod clock;
 pub mod datagrams;
+pub mod environment;
 pub mod fork;
 pub mod inherited;
 pub mod last_words;
+#[cfg(feature = "lmdb")]
+pub mod lmdb;
 pub mod memory;
 pub mod passing;
+#[cfg(feature = "pcre")]
+pub mod pcre;
+pub mod posix_regex;
 pub mod privileges;
+#[cfg(feature = "readiness")]
+pub mod readiness;
+pub mod signals;
 pub mod socket;

@@ -56,8 +56,8 @@ impl std::ops::BitOr for Strategy {
 pub struct AddressQuery<'a> {
     /// The forms to try.
     pub strategy: Strategy,
-    /// `recipient_delimiter`: each character separates; empty for none.
-    pub recipient_delimiter: &'a [u8],
+    /// `recipient_delimiter` and its exceptions.
+    pub delimiters: &'a address::Delimiters,
     /// Whether a domain is `$myorigin`, in `$mydestination` or one of the machine's literals; asked at most once and
     /// only with the `..._IF_LOCAL` forms.
     pub is_local: &'a dyn Fn(&[u8]) -> Result<bool, LookupError>,
@@ -77,52 +77,6 @@ pub struct AddressHit<'a> {
     pub extension: Option<BString>,
 }
 
-/// A local part without its extension, and the extension with its delimiter.
-///
-/// RFC 2142 and the reference except the names that are never split: `postmaster`-like names with a leading delimiter,
-/// `mailer-daemon`, and, when `-` is a delimiter, `owner-...` and `...-request`.
-#[must_use]
-pub fn split_extension<'a>(localpart: &'a [u8], recipient_delimiter: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
-    if recipient_delimiter.is_empty() || localpart.is_empty() {
-        return None;
-    }
-    if localpart.eq_ignore_ascii_case(b"mailer-daemon") || localpart.eq_ignore_ascii_case(b"double-bounce") {
-        return None;
-    }
-    if recipient_delimiter.contains(&b'-') {
-        let starts = |prefix: &[u8]| localpart.get(..prefix.len()).is_some_and(|p| p.eq_ignore_ascii_case(prefix));
-        let ends = |suffix: &[u8]| {
-            localpart.len().checked_sub(suffix.len()).is_some_and(|at| localpart[at..].eq_ignore_ascii_case(suffix))
-        };
-        if starts(b"owner-") || ends(b"-request") {
-            return None;
-        }
-    }
-    // A name that begins with the delimiter has no part before it that could be a user.
-    let at = localpart.iter().position(|byte| recipient_delimiter.contains(byte)).filter(|at| *at > 0)?;
-    Some(localpart.split_at(at))
-}
-
-/// The local part in RFC 5321 external form: quoted when it is not a dot-string.
-fn external_localpart(localpart: &[u8]) -> Option<BString> {
-    let atom = |byte: u8| byte.is_ascii_alphanumeric() || byte >= 0x80 || b"!#$%&'*+-/=?^_`{|}~".contains(&byte);
-    let dot_string = !localpart.is_empty()
-        && localpart.split_str(b".").all(|part| !part.is_empty() && part.iter().copied().all(atom));
-    if dot_string {
-        return None;
-    }
-    let mut quoted = Vec::with_capacity(localpart.len() + 4);
-    quoted.push(b'"');
-    for byte in localpart {
-        if matches!(byte, b'"' | b'\\' | b'\r' | b'\n') {
-            quoted.push(b'\\');
-        }
-        quoted.push(*byte);
-    }
-    quoted.push(b'"');
-    Some(quoted.into())
-}
-
 /// A lookup of one form: first in external (quoted) form, then, when that differs, as it is.
 struct Search<'a> {
     maps: &'a Maps,
@@ -131,15 +85,14 @@ struct Search<'a> {
 
 impl<'a> Search<'a> {
     fn form(&mut self, localpart: &[u8], rest: &[u8], partial: bool) -> Result<Option<Hit<'a>>, LookupError> {
-        if let Some(external) = external_localpart(localpart)
-            && let Some(hit) = self.key(&external, rest, partial)?
-        {
-            return Ok(Some(hit));
+        if !address::is_dot_string(localpart) {
+            self.key.clear();
+            address::put_quoted(&mut self.key, localpart);
+            self.key.extend_from_slice(rest);
+            if let Some(hit) = self.plain(partial)? {
+                return Ok(Some(hit));
+            }
         }
-        self.key(localpart, rest, partial)
-    }
-
-    fn key(&mut self, localpart: &[u8], rest: &[u8], partial: bool) -> Result<Option<Hit<'a>>, LookupError> {
         self.key.clear();
         self.key.extend_from_slice(localpart);
         self.key.extend_from_slice(rest);
@@ -175,8 +128,8 @@ impl Maps {
             Some(at) => address.split_at(at),
             None => (address, &b""[..]),
         };
-        let (user, extension) = match split_extension(localpart, query.recipient_delimiter) {
-            Some((user, extension)) => (user, Some(extension)),
+        let (user, extension) = match query.delimiters.split(localpart) {
+            Some((user, _)) => (user, Some(&localpart[user.len()..])),
             None => (localpart, None),
         };
 
@@ -328,7 +281,8 @@ mod tests {
     fn finds(table: &str, address: &str, strategy: Strategy) -> Option<(String, Option<String>)> {
         let maps = Maps::open_with(table, &Settings::default(), "test", Flags::DEFAULT).expect("opens");
         let is_local = |domain: &[u8]| Ok(domain == b"here.example");
-        let query = AddressQuery { strategy, recipient_delimiter: b"+-", is_local: &is_local };
+        let delimiters = address::Delimiters::new(b"+-", true);
+        let query = AddressQuery { strategy, delimiters: &delimiters, is_local: &is_local };
         let hit = maps.lookup_address_blocking(address.as_bytes(), &query).expect("no error")?;
         Some((hit.key.to_string(), hit.extension.map(|extension| extension.to_string())))
     }
@@ -361,24 +315,6 @@ mod tests {
             ("inline:{owner=1}", "owner-list@here.example", Strategy::DEFAULT),
         ] {
             assert_eq!(finds(table, address, strategy), None, "{table} {address}");
-        }
-    }
-
-    #[test]
-    fn extensions() {
-        for (localpart, expected) in [
-            ("user+ext", Some(("user", "+ext"))),
-            ("user-a+b", Some(("user", "-a+b"))),
-            ("user+", Some(("user", "+"))),
-            ("+ext", None),
-            ("mailer-daemon", None),
-            ("double-bounce", None),
-            ("owner-list", None),
-            ("list-request", None),
-            ("user", None),
-        ] {
-            let split = split_extension(localpart.as_bytes(), b"+-");
-            assert_eq!(split, expected.map(|(user, extension)| (user.as_bytes(), extension.as_bytes())), "{localpart}");
         }
     }
 }

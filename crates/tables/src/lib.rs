@@ -5,7 +5,9 @@
 
 mod address_lookup;
 pub mod base64;
+pub mod build;
 pub mod cidr;
+pub mod command;
 mod error;
 pub mod file_values;
 mod file_watch;
@@ -16,16 +18,16 @@ pub mod list;
 mod maps;
 mod match_list;
 pub mod open;
-mod report;
 mod settings;
 pub mod source;
+mod stale;
 mod table;
 mod types;
 
-pub use address_lookup::{AddressHit, AddressQuery, Strategy, split_extension};
+pub use address_lookup::{AddressHit, AddressQuery, Strategy};
 pub use error::{Error, Fault, LookupError};
 pub use flags::Flags;
 pub use maps::{Hit, Maps};
 pub use match_list::{Kind, MatchList};
-pub use settings::Settings;
+pub use settings::{Settings, parent_domain_matches_subdomains};
 pub use table::{EachEntry, Table};

@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::rc::Rc;
 
 use bstr::BString;
+use config::Config;
 
 use crate::cidr::{self, Network};
 use crate::error::{Error, LookupError};
@@ -16,7 +17,6 @@ use crate::fold;
 use crate::keys;
 use crate::list;
 use crate::open;
-use crate::report::warning;
 use crate::settings::Settings;
 use crate::table::{Table, shown};
 
@@ -62,7 +62,30 @@ pub struct MatchList {
     patterns: Vec<Pattern>,
 }
 
+impl std::fmt::Debug for MatchList {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MatchList")
+            .field("title", &self.title)
+            .field("patterns", &self.patterns.len())
+            .finish_non_exhaustive()
+    }
+}
+
 impl MatchList {
+    /// [`Self::open_with`] and the settings of `config`; `title` is the parameter's name.
+    ///
+    /// # Errors
+    /// A parameter that tables depend on has a bad value; and as [`Self::open_with`].
+    pub fn open(
+        spec: &str,
+        config: &Config,
+        title: &'static str,
+        kind: Kind,
+        parent_domain_matches_subdomains: bool,
+    ) -> Result<Self, Error> {
+        Self::open_with(spec, &Settings::for_spec(config, spec)?, title, kind, parent_domain_matches_subdomains)
+    }
+
     /// Reads the list. With `parent_domain_matches_subdomains`, `example.com` matches its subdomains too; without, that
     /// takes `.example.com`.
     ///
@@ -103,7 +126,7 @@ impl MatchList {
                 Ok(()) => {}
                 Err(error) if settings.open_error_is_fatal => return Err(error),
                 Err(error) => {
-                    warning!("{}: {bare} is unavailable. {error}", self.title);
+                    log::warning!("{}: {bare} is unavailable. {error}", self.title);
                     let element = Element::Broken { name: bare.to_owned(), reason: error.to_string() };
                     self.patterns.push(Pattern { matches, element });
                 }
@@ -203,12 +226,12 @@ impl MatchList {
                     Element::Text(text) => self.text_matches(text, name, address),
                     Element::Network(network) => parsed.is_some_and(|parsed| network.contains(parsed)),
                     Element::Table(table) => self.table_matches(table, name, address).inspect_err(|error| {
-                        warning!("{}: {error}", self.title);
+                        log::warning!("{}: {error}", self.title);
                     })?,
                     Element::Broken { name: table, reason } => {
                         let key = shown(if name.is_empty() { address } else { name });
                         let error = LookupError { table: table.clone(), key, reason: reason.clone() };
-                        warning!("{}: {error}", self.title);
+                        log::warning!("{}: {error}", self.title);
                         return Err(error);
                     }
                 };

@@ -84,6 +84,16 @@ pub(crate) fn source(name: &str, settings: &Settings, flags: Flags, utf8: bool) 
         "environ" => Box::new(types::environ::Environ),
         "unix" => Box::new(types::unix::Unix::open(rest).map_err(bad)?),
         "fail" => Box::new(types::fail::Fail),
+        "cidr" => Box::new(types::cidr::Cidr::open(rest)?),
+        "regexp" => Box::new(types::regexp::Regexp::open(rest, flags)?),
+        "pcre" => Box::new(types::pcre::PcreTable::open(rest, flags, utf8)?),
+        "pipemap" => Box::new(types::combined::Pipe::open(rest, settings, flags)?),
+        "unionmap" => Box::new(types::combined::Union::open(rest, settings, flags)?),
+        "randmap" => Box::new(types::combined::Random::open(rest)?),
+        "debug" => Box::new(types::combined::Debug::open(rest, settings, flags)?),
+        "lmdb" => Box::new(types::lmdb::Lmdb::open(rest, settings)?),
+        "hash" | "btree" => types::hash::open(rest, settings)?,
+        "cdb" => Box::new(types::cdb::Cdb::open(rest)?),
         "proxy" => types::proxy::open(rest, settings, flags)?,
         kind if REMOTE.contains(&kind) || UNAVAILABLE.contains(&kind) => {
             return Err(Error::NotAvailable { kind: kind.to_owned() });

@@ -1,5 +1,9 @@
 //! The parameters that tables depend on.
 
+use config::Config;
+
+use crate::error::Error;
+
 /// Read once per program; [`crate::Maps::open`] loads it from the configuration by itself.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -24,5 +28,68 @@ impl Default for Settings {
             proxy_read_maps: Vec::new(),
             default_database_type: "lmdb".to_owned(),
         }
+    }
+}
+
+impl Settings {
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// A parameter has a bad value.
+    pub fn load(config: &Config) -> Result<Self, Error> {
+        Ok(Self { proxy_read_maps: proxy_read_maps(config)?, ..Self::without_proxy(config)? })
+    }
+
+    /// Reads what `spec` needs: the list of tables for `proxy:` is long, and most lists have no use for it.
+    pub(crate) fn for_spec(config: &Config, spec: &str) -> Result<Self, Error> {
+        // A file of patterns may name any table.
+        if spec.contains("proxy:") || spec.contains('/') { Self::load(config) } else { Self::without_proxy(config) }
+    }
+
+    fn without_proxy(config: &Config) -> Result<Self, Error> {
+        Ok(Self {
+            utf8: config.bool("smtputf8_enable")?,
+            lmdb_map_size: usize::try_from(config.long("lmdb_map_size")?).unwrap_or(usize::MAX),
+            open_error_is_fatal: config.bool("daemon_table_open_error_is_fatal")?,
+            proxy_read_maps: Vec::new(),
+            default_database_type: config.string("default_database_type")?,
+        })
+    }
+}
+
+/// The tables of `proxy_read_maps` that are named with `proxy:`, without that.
+fn proxy_read_maps(config: &Config) -> Result<Vec<String>, Error> {
+    let list = config.string("proxy_read_maps")?;
+    Ok(crate::list::split(&list).filter_map(|name| name.strip_prefix("proxy:")).map(str::to_owned).collect())
+}
+
+/// Whether a feature (a parameter's name) is in `parent_domain_matches_subdomains`.
+///
+/// # Errors
+/// The parameter has a bad value.
+pub fn parent_domain_matches_subdomains(config: &Config, feature: &str) -> Result<bool, Error> {
+    Ok(config.list("parent_domain_matches_subdomains")?.iter().any(|name| name == feature))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Flags, Maps};
+
+    #[test]
+    fn proxy_serves_what_is_approved() {
+        let config = Config::from_text(
+            "virtual_alias_maps = proxy:inline:{a=b}\nrelay_domains = inline:{c=d}\n\
+             proxy_read_maps = $virtual_alias_maps $relay_domains\n",
+        )
+        .expect("parses");
+        for (spec, found) in [("proxy:inline:{a=b}", true), ("proxy:inline:{c=d}", false), ("inline:{a=b}", true)] {
+            let maps = Maps::open(spec, &config, "test", Flags::DEFAULT).expect("never fatal");
+            assert_eq!(maps.lookup_blocking(b"a").is_ok(), found, "{spec}");
+        }
+        let refused = Maps::open("proxy:inline:{a=b}", &config, "test", Flags::NO_PROXY).expect("never fatal");
+        assert!(refused.lookup_blocking(b"a").is_err());
+        assert!(parent_domain_matches_subdomains(&config, "relay_domains").expect("default"));
+        assert!(!parent_domain_matches_subdomains(&config, "mydestination").expect("default"));
     }
 }

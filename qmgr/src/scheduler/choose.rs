@@ -4,8 +4,9 @@
 //! waits behind it and the slots cover its deliveries, it is let in front and the slots are used up. So a large message
 //! is slowed down by at most one in `slot_cost`, while a small one waits for about as long as itself is large.
 //!
-//! Candidates come only from places where there is something to send at once: the next messages of the destination that
-//! would be served, and the oldest messages of the other destinations that are ready. Both looks are short.
+//! Candidates come from three places, each looked at shortly: the next messages of the destination that would be served,
+//! the oldest messages of the other destinations that are ready, and the oldest messages of each size. Of those that
+//! have something to send at once, the one that has waited longest for its size is let in front.
 
 use std::ops::Bound;
 
@@ -14,9 +15,13 @@ use super::state::{Destination, Job, Peer};
 use super::{Moment, Scheduler, TransportId};
 
 /// How many of the next messages of the same destination are considered.
-const NEXT_IN_LINE: usize = 8;
+const NEXT_IN_LINE: usize = 4;
 /// How many other destinations are considered.
-const NEXT_DESTINATIONS: usize = 24;
+const NEXT_DESTINATIONS: usize = 8;
+/// How many messages of each size are considered.
+const OLDEST_OF_A_SIZE: usize = 4;
+/// At how many of its destinations a candidate is looked for.
+const DESTINATIONS_OF_A_CANDIDATE: usize = 32;
 /// How many messages may be in front at a time. Each is smaller than the one it stepped in front of.
 const MOST_IN_FRONT: usize = 64;
 
@@ -30,14 +35,17 @@ impl Scheduler {
     /// What a message that was let in front can send now.
     fn in_front(&self, transport: TransportId) -> Option<(Id<Destination>, Id<Peer>)> {
         let jobs = &self.transports[transport.0 as usize].in_front;
-        jobs.iter().rev().find_map(|job| {
-            let ready = self.jobs[*job].peers.iter().filter_map(|peer| {
-                let id = self.peers[*peer].destination;
-                let destination = &self.destinations[id];
-                destination.ready.map(|_| (destination.served, id, *peer))
-            });
-            ready.min_by_key(|(served, _, _)| *served).map(|(_, destination, peer)| (destination, peer))
-        })
+        jobs.iter().rev().find_map(|job| self.ready_part(*job, usize::MAX))
+    }
+
+    /// The least recently served ready destination of a job, of the first `most`.
+    fn ready_part(&self, job: Id<Job>, most: usize) -> Option<(Id<Destination>, Id<Peer>)> {
+        let ready = self.jobs[job].peers.iter().take(most).filter_map(|peer| {
+            let id = self.peers[*peer].destination;
+            let destination = &self.destinations[id];
+            destination.ready.map(|_| (destination.served, id, *peer))
+        });
+        ready.min_by_key(|(served, _, _)| *served).map(|(_, destination, peer)| (destination, peer))
     }
 
     /// What the oldest message with a ready destination can send now.
@@ -81,9 +89,13 @@ impl Scheduler {
         let behind = behind.map(|(_, candidate)| (destination, *candidate));
         let others = record.ready.range((sequence + 1, 0, Id::MIN)..).take(NEXT_DESTINATIONS);
         let others = others.filter_map(|(first, _, id)| Some((*id, *self.destinations[*id].waiting.get(first)?)));
+        let sizes = record.sizes.iter().enumerate().take_while(|(class, _)| affordable(1 << class));
+        let oldest = sizes.flat_map(|(_, jobs)| jobs.iter().take(OLDEST_OF_A_SIZE));
+        let oldest = oldest.filter_map(|(_, job)| self.ready_part(*job, DESTINATIONS_OF_A_CANDIDATE));
         let remaining = self.size_of(large);
         let (_, size, place, candidate) = behind
             .chain(others)
+            .chain(oldest)
             .filter_map(|(place, candidate)| {
                 let job = self.peers[candidate].job;
                 let size = self.size_of(job);
@@ -98,6 +110,7 @@ impl Scheduler {
         let job = self.peers[candidate].job;
         self.jobs[large].slots_used += size;
         self.jobs[job].in_front = true;
+        self.reclass(job);
         self.transports[transport.0 as usize].in_front.push(job);
         Some((place, candidate))
     }
@@ -105,7 +118,6 @@ impl Scheduler {
     /// Deliveries that a job still needs, with what is still unread of its message.
     fn size_of(&self, id: Id<Job>) -> usize {
         let job = &self.jobs[id];
-        let settings = &self.transports[job.transport.0 as usize].settings;
-        job.deliveries + settings.deliveries(self.messages[job.message].unread)
+        job.deliveries + self.messages[job.message].unread.div_ceil(job.batch)
     }
 }

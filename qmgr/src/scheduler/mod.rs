@@ -161,7 +161,12 @@ impl Scheduler {
 
     /// What to do next.
     pub fn next_action(&mut self) -> Option<Action> {
-        self.actions.pop_front()
+        let action = self.actions.pop_front()?;
+        if let Action::Done(message) = &action {
+            // Only now may its number be used again.
+            self.messages.remove(Id::from_number(message.0));
+        }
+        Some(action)
     }
 
     /// When [`Scheduler::tick`] is due.
@@ -212,11 +217,13 @@ impl Scheduler {
         &self.transports[transport.0 as usize].name
     }
 
-    /// A message enters with `unread` recipients in its file; the first [`Action::Read`] for it follows.
-    pub fn add_message(&mut self, now: Moment, unread: usize) -> MessageId {
+    /// A message enters with `unread` recipients in its file; the first [`Action::Read`] for it follows. With `single`
+    /// each recipient gets a delivery of its own (VERP).
+    pub fn add_message(&mut self, now: Moment, unread: usize, single: bool) -> MessageId {
         self.sequence += 1;
-        let message = self.messages.insert(Message::new(self.sequence, now, unread));
+        let message = self.messages.insert(Message::new(self.sequence, now, unread, single));
         self.consider_reading(now, message);
+        self.consider_done(message);
         MessageId(message.number())
     }
 

@@ -11,6 +11,8 @@ use super::{Action, Assignment, DeliveryId, MessageId, Moment, Scheduler, Transp
 
 /// Connections to one transport that may wait for an agent to take them at a time.
 const MOST_CONNECTING: usize = 2;
+/// Size classes; all that is larger is in the last.
+pub(super) const SIZE_CLASSES: usize = 8;
 
 /// A transport and its destinations.
 #[derive(Debug)]
@@ -36,6 +38,8 @@ pub(super) struct Transport {
     pub(super) ready: BTreeSet<(u64, u64, Id<Destination>)>,
     /// Small messages that were let in front, latest last.
     pub(super) in_front: Vec<Id<Job>>,
+    /// What waits by size class (the logarithm of its deliveries), oldest first; what is in front is not among it.
+    pub(super) sizes: [BTreeSet<(u64, Id<Job>)>; SIZE_CLASSES],
 }
 
 /// One destination of a transport.
@@ -68,6 +72,8 @@ pub(super) struct Destination {
 pub(super) struct Message {
     pub(super) sequence: u64,
     pub(super) entered: Moment,
+    /// Each recipient is a delivery of its own.
+    pub(super) single: bool,
     /// Recipients still in the file.
     pub(super) unread: usize,
     /// A read was asked for.
@@ -78,6 +84,8 @@ pub(super) struct Message {
     pub(super) held: usize,
     pub(super) in_flight: usize,
     pub(super) jobs: Vec<(TransportId, Id<Job>)>,
+    /// [`Action::Done`] was said.
+    pub(super) done: bool,
 }
 
 /// A message's part at one transport.
@@ -86,6 +94,8 @@ pub(super) struct Job {
     pub(super) message: Id<Message>,
     pub(super) transport: TransportId,
     pub(super) peers: Vec<Id<Peer>>,
+    /// Recipients of one delivery.
+    pub(super) batch: usize,
     /// Deliveries that its waiting recipients take.
     pub(super) deliveries: usize,
     /// Deliveries already sent.
@@ -94,6 +104,8 @@ pub(super) struct Job {
     pub(super) slots_used: usize,
     /// Was let in front of a larger message.
     pub(super) in_front: bool,
+    /// Its class in the transport's sizes.
+    pub(super) class: Option<usize>,
 }
 
 /// A job's waiting recipients at one destination.
@@ -133,6 +145,7 @@ impl Transport {
             destinations: HashMap::new(),
             ready: BTreeSet::new(),
             in_front: Vec::new(),
+            sizes: std::array::from_fn(|_| BTreeSet::new()),
         }
     }
 
@@ -153,10 +166,11 @@ impl Transport {
 }
 
 impl Message {
-    pub(super) fn new(sequence: u64, now: Moment, unread: usize) -> Message {
+    pub(super) fn new(sequence: u64, now: Moment, unread: usize, single: bool) -> Message {
         Message {
             sequence,
             entered: now,
+            single,
             unread,
             reading: false,
             last_read: now,
@@ -164,6 +178,7 @@ impl Message {
             held: 0,
             in_flight: 0,
             jobs: Vec::new(),
+            done: false,
         }
     }
 }
@@ -197,16 +212,17 @@ impl Scheduler {
                 self.add_peer(message, sequence, number, destination)
             }
         };
-        let transport = &mut self.transports[number.0 as usize];
-        let batch = transport.settings.batch();
-        transport.held += 1;
+        self.transports[number.0 as usize].held += 1;
         self.held += 1;
         self.messages[message].held += 1;
         let peer = &mut self.peers[peer];
-        if peer.recipients.len() % batch == 0 {
-            self.jobs[peer.job].deliveries += 1;
-        }
+        let grows = peer.recipients.len().is_multiple_of(self.jobs[peer.job].batch);
         peer.recipients.push_back(assignment.recipient);
+        if grows {
+            let job = peer.job;
+            self.jobs[job].deliveries += 1;
+            self.reclass(job);
+        }
         Ok((number, destination))
     }
 
@@ -241,14 +257,18 @@ impl Scheduler {
     ) -> Id<Peer> {
         let known = self.messages[message].jobs.iter().find(|(have, _)| *have == transport).map(|(_, job)| *job);
         let job = known.unwrap_or_else(|| {
+            let single = self.messages[message].single;
+            let batch = if single { 1 } else { self.transports[transport.0 as usize].settings.batch() };
             let job = self.jobs.insert(Job {
                 message,
                 transport,
                 peers: Vec::new(),
+                batch,
                 deliveries: 0,
                 sent: 0,
                 slots_used: 0,
                 in_front: false,
+                class: None,
             });
             self.messages[message].jobs.push((transport, job));
             job
@@ -272,8 +292,27 @@ impl Scheduler {
             job.in_front = false;
             self.transports[job.transport.0 as usize].in_front.retain(|have| *have != peer.job);
         }
-        let sequence = self.messages[job.message].sequence;
+        let sequence = self.messages[self.jobs[peer.job].message].sequence;
         self.destinations[peer.destination].waiting.remove(&sequence);
+    }
+
+    /// Brings the transport's size classes up to date with a job.
+    pub(super) fn reclass(&mut self, id: Id<Job>) {
+        let job = &mut self.jobs[id];
+        let class =
+            (job.deliveries > 0 && !job.in_front).then(|| (job.deliveries.ilog2() as usize).min(SIZE_CLASSES - 1));
+        if class == job.class {
+            return;
+        }
+        let sequence = self.messages[job.message].sequence;
+        let sizes = &mut self.transports[job.transport.0 as usize].sizes;
+        if let Some(before) = job.class {
+            sizes[before].remove(&(sequence, id));
+        }
+        if let Some(class) = class {
+            sizes[class].insert((sequence, id));
+        }
+        job.class = class;
     }
 
     /// Recipients that were left by a dead agent go back to the head of their destination.
@@ -289,14 +328,16 @@ impl Scheduler {
             Some(peer) => *peer,
             None => self.add_peer(done.message, sequence, done.transport, done.destination),
         };
-        let settings = &self.transports[done.transport.0 as usize].settings;
         let peer = &mut self.peers[peer];
         peer.crashes = peer.crashes.max(done.crashes + 1);
-        let before = settings.deliveries(peer.recipients.len());
+        let batch = self.jobs[peer.job].batch;
+        let before = peer.recipients.len().div_ceil(batch);
         for recipient in unreported.into_iter().rev() {
             peer.recipients.push_front(recipient);
         }
-        self.jobs[peer.job].deliveries += settings.deliveries(peer.recipients.len()) - before;
+        let job = peer.job;
+        self.jobs[job].deliveries += peer.recipients.len().div_ceil(batch) - before;
+        self.reclass(job);
         self.refresh(done.destination);
     }
 
@@ -359,16 +400,19 @@ impl Scheduler {
             self.timers.set(now + transport.settings.transport_rate_delay, Timer::Transport(id));
         }
         let waiting = &mut self.peers[peer];
-        let before = transport.settings.deliveries(waiting.recipients.len());
-        let take = waiting.recipients.len().min(transport.settings.batch());
+        let batch = self.jobs[waiting.job].batch;
+        let before = waiting.recipients.len().div_ceil(batch);
+        let take = waiting.recipients.len().min(batch);
         let recipients: Vec<u32> = waiting.recipients.drain(..take).collect();
-        let after = transport.settings.deliveries(waiting.recipients.len());
+        let after = waiting.recipients.len().div_ceil(batch);
         let crashes = waiting.crashes;
         let emptied = waiting.recipients.is_empty();
-        let job = &mut self.jobs[waiting.job];
+        let number = waiting.job;
+        let job = &mut self.jobs[number];
         job.deliveries -= before - after;
         job.sent += 1;
         let message = job.message;
+        self.reclass(number);
         self.messages[message].in_flight += recipients.len();
         self.served += 1;
         let record = &mut self.destinations[destination];
@@ -401,8 +445,9 @@ impl Scheduler {
         for peer in waiting {
             let recipients: Vec<u32> = std::mem::take(&mut self.peers[peer].recipients).into();
             let job = self.peers[peer].job;
-            let gone = self.transports[transport.0 as usize].settings.deliveries(recipients.len());
+            let gone = recipients.len().div_ceil(self.jobs[job].batch);
             self.jobs[job].deliveries -= gone;
+            self.reclass(job);
             let message = self.jobs[job].message;
             self.remove_peer(peer);
             self.release_from(transport, message, recipients.len());
@@ -426,12 +471,12 @@ impl Scheduler {
     /// Lets a message go of which nothing is left.
     pub(super) fn consider_done(&mut self, id: Id<Message>) {
         let Some(message) = self.messages.get(id) else { return };
-        if message.held > 0 || message.unread > 0 || message.reading {
+        if message.held > 0 || message.unread > 0 || message.reading || message.done {
             return;
         }
         self.hungry.remove(&(message.sequence, id));
-        let Some(message) = self.messages.remove(id) else { return };
-        for (_, job) in message.jobs {
+        self.messages[id].done = true;
+        for (_, job) in std::mem::take(&mut self.messages[id].jobs) {
             self.jobs.remove(job);
         }
         self.actions.push_back(Action::Done(MessageId(id.number())));

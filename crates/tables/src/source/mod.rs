@@ -6,4 +6,4 @@ mod map_line;
 
 pub use alias::{AliasError, AliasLine, parse_alias};
 pub use logical_lines::{LogicalLine, LogicalLines};
-pub use map_line::{MapLineError, parse_map_line};
+pub use map_line::{MapLine, MapLineError, parse_map_line};
