@@ -40,6 +40,9 @@ pub(crate) struct State {
     /// A session has ended while there was no room for another.
     pub(crate) room: Notify,
     reload_needed: RefCell<Box<dyn Fn() -> bool>>,
+    /// Tables look changed from the start: somebody writes them just now, or they cannot be looked at from the jail. The
+    /// worker serves a client all the same, lest processes follow each other without doing anything.
+    changed_at_start: Cell<bool>,
 }
 
 /// Bounds of a worker.
@@ -68,6 +71,7 @@ impl Worker {
             changed: Notify::new(),
             room: Notify::new(),
             reload_needed: RefCell::new(Box::new(|| false)),
+            changed_at_start: Cell::new(false),
         }));
         worker.set_share(share);
         worker
@@ -109,7 +113,8 @@ impl Worker {
     /// Starts draining when a table has changed; to be called by long sessions between transactions. True while
     /// draining.
     pub fn drain_if_reload_needed(&self) -> bool {
-        if !self.is_draining() && (self.0.reload_needed.borrow())() {
+        let first_due = self.0.changed_at_start.get() && self.0.begun.get() == 0;
+        if !self.is_draining() && !first_due && (self.0.reload_needed.borrow())() {
             self.start_draining();
         }
         self.is_draining()
@@ -164,6 +169,10 @@ impl Worker {
     }
 
     pub(crate) fn set_reload_check(&self, check: impl Fn() -> bool + 'static) {
+        if check() {
+            log::debug!("tables have changed since they were opened");
+            self.0.changed_at_start.set(true);
+        }
         *self.0.reload_needed.borrow_mut() = Box::new(check);
     }
 

@@ -201,6 +201,19 @@ fn each_place_serves_max_use_clients() {
 }
 
 #[test]
+fn a_worker_whose_tables_change_all_the_time_still_serves() {
+    let daemon = Daemon::start("echo", &["changed"], "");
+    daemon.welcome(0);
+    assert_eq!(daemon.hear(), Some(ToMaster::Ready));
+    assert_eq!(daemon.ask("x"), "x");
+    // The second client is left to the successor.
+    let _second = daemon.connect();
+    let heard: Vec<_> = std::iter::from_fn(|| daemon.hear()).collect();
+    assert!(heard.contains(&ToMaster::Draining), "{heard:?}");
+    assert_eq!(daemon.end().0, Some(0));
+}
+
+#[test]
 fn the_end_of_master_is_the_end_of_its_workers() {
     let mut daemon = Daemon::start("echo", &[], "");
     daemon.welcome(0);

@@ -26,7 +26,8 @@ impl SessionService for Echo {
         if start.arguments.iter().any(|word| word == "broken") {
             return Err(StartError::service("told to fail"));
         }
-        Ok(Echo { woken: RefCell::default(), changed: std::cell::Cell::new(false) })
+        let changed = start.arguments.iter().any(|word| word == "changed");
+        Ok(Echo { woken: RefCell::default(), changed: std::cell::Cell::new(changed) })
     }
 
     async fn session(self: Rc<Self>, client: Client, worker: Worker) {
