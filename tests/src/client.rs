@@ -12,17 +12,22 @@ pub struct SmtpClient {
 }
 
 impl SmtpClient {
+    /// Takes a connection that is there already.
+    #[must_use]
+    pub fn over(stream: TcpStream) -> SmtpClient {
+        stream.set_read_timeout(Some(PATIENCE)).expect("time limit");
+        stream.set_write_timeout(Some(PATIENCE)).expect("time limit");
+        stream.set_nodelay(true).expect("no delay");
+        SmtpClient { reader: BufReader::new(stream) }
+    }
+
     /// Connects to a port on 127.0.0.1; the greeting is not read.
     ///
     /// # Panics
     /// When nobody listens.
     #[must_use]
     pub fn connect(port: u16) -> SmtpClient {
-        let stream = TcpStream::connect(("127.0.0.1", port)).expect("connect");
-        stream.set_read_timeout(Some(PATIENCE)).expect("time limit");
-        stream.set_write_timeout(Some(PATIENCE)).expect("time limit");
-        stream.set_nodelay(true).expect("no delay");
-        SmtpClient { reader: BufReader::new(stream) }
+        SmtpClient::over(TcpStream::connect(("127.0.0.1", port)).expect("connect"))
     }
 
     /// Connects, reads the greeting and says EHLO.
@@ -83,13 +88,31 @@ impl SmtpClient {
 
     /// Sends a whole message and returns the queue id from the reply; `content` has CRLF line ends and no final dot.
     pub fn message(&mut self, sender: &str, recipients: &[&str], content: &str) -> String {
+        self.message_bytes(sender, recipients, content.as_bytes())
+    }
+
+    /// The same with content that is not text.
+    pub fn message_bytes(&mut self, sender: &str, recipients: &[&str], content: &[u8]) -> String {
         self.command(&format!("MAIL FROM:<{sender}>"), 250);
         for recipient in recipients {
             self.command(&format!("RCPT TO:<{recipient}>"), 250);
         }
+        self.data(content)
+    }
+
+    /// Sends DATA and the content, and returns the queue id from the reply.
+    pub fn data(&mut self, content: &[u8]) -> String {
         self.command("DATA", 354);
-        self.send(content.replace("\r\n.", "\r\n.."));
-        let reply = self.command(if content.ends_with("\r\n") { "." } else { "\r\n." }, 250);
+        let mut bytes = Vec::with_capacity(content.len() + 16);
+        for line in content.split_inclusive(|byte| *byte == b'\n') {
+            if line.starts_with(b".") {
+                bytes.push(b'.');
+            }
+            bytes.extend_from_slice(line);
+        }
+        bytes.extend_from_slice(if content.is_empty() || content.ends_with(b"\r\n") { b".\r\n" } else { b"\r\n.\r\n" });
+        self.send(bytes);
+        let reply = self.expect(250);
         reply.split("queued as ").nth(1).unwrap_or_default().to_owned()
     }
 

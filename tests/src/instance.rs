@@ -2,16 +2,20 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::Instant;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Group, Pid, User};
 use tempfile::TempDir;
 
-use crate::{Log, Suite, ports};
+use crate::{Log, PATIENCE, Suite, ports};
 
 /// Who runs an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,15 +201,71 @@ impl Instance {
         self.started = true;
     }
 
-    /// Stops it, and waits until it has stopped.
+    /// Stops it, and waits until none of its processes is left; what does not go by itself is killed.
     pub fn stop(&mut self) {
         if !self.started {
             return;
         }
         self.started = false;
-        let Some(master) = self.master() else { return };
-        let _ = kill(master, Signal::SIGTERM);
-        wait_for_end(master);
+        if let Some(master) = self.master() {
+            let _ = kill(master, Signal::SIGTERM);
+            self.wait_for_master_end();
+        }
+        for process in self.processes() {
+            let _ = kill(process, Signal::SIGKILL);
+        }
+    }
+
+    /// Kills all of it at once, as a power cut would. It can be started again.
+    pub fn kill(&mut self) {
+        self.started = false;
+        loop {
+            let processes = self.processes();
+            if processes.is_empty() {
+                return;
+            }
+            for process in processes {
+                let _ = kill(process, Signal::SIGKILL);
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// Waits until nobody holds the lock that master holds as long as it lives.
+    ///
+    /// # Panics
+    /// When it does not end in time.
+    pub fn wait_for_master_end(&self) {
+        let path = self.spool().join("pid/master.pid");
+        let Ok(file) = fs::File::open(path) else { return };
+        let (sender, ended) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let _ = sender.send(nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockShared).is_ok());
+        });
+        assert_eq!(ended.recv_timeout(PATIENCE), Ok(true), "master does not end");
+    }
+
+    /// The processes of this instance, master first: those whose working directory is its spool.
+    #[must_use]
+    pub fn processes(&self) -> Vec<Pid> {
+        let spool = self.spool();
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc").expect("read /proc").flatten() {
+            let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
+            if fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd == spool) {
+                found.push(Pid::from_raw(pid));
+            }
+        }
+        let master = self.master();
+        found.sort_by_key(|pid| (Some(*pid) != master, pid.as_raw()));
+        found
+    }
+
+    /// What a process of this instance runs: `smtpd`, `qmgr`, ...; empty when it has ended.
+    #[must_use]
+    pub fn program_of(process: Pid) -> String {
+        let name = fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default();
+        name.trim().to_owned()
     }
 
     /// The process id of its master.
@@ -252,6 +312,56 @@ impl Instance {
             .collect()
     }
 
+    /// Waits until the names of the files in a queue directory are as wanted.
+    ///
+    /// # Panics
+    /// When they do not become so in time.
+    pub fn wait_for_queue(&self, queue: &str, wanted: impl Fn(&[String]) -> bool) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            // The watch comes before the look, so that nothing happens between them; hashed directories come and go.
+            let watch = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).expect("inotify");
+            let top = self.spool().join(queue);
+            let below = fs::read_dir(&top).into_iter().flatten().flatten().map(|entry| entry.path());
+            let events = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_DELETE | AddWatchFlags::IN_MOVE;
+            for directory in std::iter::once(top.clone()).chain(below.filter(|path| path.is_dir())) {
+                let _ = watch.add_watch(&directory, events);
+            }
+            let files = self.queue_files(queue);
+            if wanted(&files) {
+                return;
+            }
+            assert!(Instant::now() < end, "{queue} has {files:?}");
+            let mut fds = [PollFd::new(watch.as_fd(), PollFlags::POLLIN)];
+            let _ = poll(&mut fds, PollTimeout::from(500_u16));
+        }
+    }
+
+    /// Starts it with `postfix start-fg`.
+    #[must_use]
+    pub fn foreground(&self) -> Foreground {
+        let mut command = self.command("postfix");
+        command.arg("-c").arg(self.config()).arg("start-fg");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        let mut child = command.spawn().expect("postfix");
+        let stdout = child.stdout.take().expect("standard output is a pipe");
+        Foreground { child, lines: BufReader::new(stdout) }
+    }
+
+    /// The name of the user who runs an instance without privilege.
+    #[must_use]
+    pub fn user_name() -> String {
+        let uid = nix::unistd::geteuid();
+        let uid = if uid.is_root() { 65534.into() } else { uid };
+        User::from_uid(uid).ok().flatten().expect("the user has a name").name
+    }
+
+    /// User and group id of who runs this instance.
+    #[must_use]
+    pub fn ids(&self) -> (u32, u32) {
+        self.user().unwrap_or_else(|| (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw()))
+    }
+
     /// User and group that run an instance without privilege, when that is not who runs the test.
     fn user(&self) -> Option<(u32, u32)> {
         (self.run_as == RunAs::User && nix::unistd::geteuid().is_root()).then_some((65534, 65534))
@@ -262,9 +372,7 @@ impl Instance {
         let group = |gid: nix::unistd::Gid| Group::from_gid(gid).ok().flatten().map(|group| group.name);
         match (self.run_as, self.user()) {
             (RunAs::Root, _) => ("postfix".to_owned(), "postdrop".to_owned()),
-            (RunAs::User, Some((uid, gid))) => {
-                (name(uid.into()).expect("nobody"), group(gid.into()).expect("nogroup"))
-            }
+            (RunAs::User, Some((uid, gid))) => (name(uid.into()).expect("nobody"), group(gid.into()).expect("nogroup")),
             (RunAs::User, None) => (
                 name(nix::unistd::getuid()).expect("the user who runs the test has a name"),
                 group(nix::unistd::getgid()).expect("and a group"),
@@ -333,17 +441,62 @@ impl Instance {
             set("shlib_directory", &libraries.display().to_string());
             set("meta_directory", &libraries.display().to_string());
         }
-        let private = if self.run_as == RunAs::Root { "n" } else { "n" };
-        let mut master = format!("127.0.0.1:{} inet n - {private} - - smtpd\n", self.smtp_port);
+        let mut master = format!("127.0.0.1:{} inet n - n - - smtpd\n", self.smtp_port);
         master.push_str(SERVICES);
         self.write("main.cf", main);
         self.write("master.cf", master);
     }
 }
 
+/// An instance in the foreground.
+#[derive(Debug)]
+pub struct Foreground {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Foreground {
+    /// Reads standard output up to a line that contains `part`.
+    ///
+    /// # Panics
+    /// When it ends before.
+    pub fn wait_for(&mut self, part: &str) -> String {
+        let mut all = String::new();
+        loop {
+            let mut line = String::new();
+            let count = self.lines.read_line(&mut line).expect("read standard output");
+            assert!(count > 0, "no {part:?} in\n{all}");
+            if line.contains(part) {
+                return line;
+            }
+            all.push_str(&line);
+        }
+    }
+
+    /// Asks it to stop, and waits for that.
+    ///
+    /// # Panics
+    /// When it ends with an error.
+    pub fn terminate(mut self) {
+        let pid = i32::try_from(self.child.id()).expect("a process id");
+        kill(Pid::from_raw(pid), Signal::SIGTERM).expect("kill");
+        let status = self.child.wait().expect("wait");
+        assert!(status.success(), "{status}");
+    }
+}
+
+impl Drop for Foreground {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 impl Drop for Instance {
     fn drop(&mut self) {
         self.stop();
+        // What a foreground master or a failed start left.
+        self.kill();
         if std::thread::panicking()
             && let Ok(log) = fs::read_to_string(self.path().join("log/maillog"))
         {
@@ -353,15 +506,6 @@ impl Drop for Instance {
             let _ = writeln!(error, "--- log of {} ---\n{}", self.suite.name, tail.join("\n"));
         }
     }
-}
-
-/// Waits for the end of a process that is not a child of ours.
-fn wait_for_end(process: Pid) {
-    use std::os::fd::{AsFd, FromRawFd as _, OwnedFd};
-    let _ = (process, std::marker::PhantomData::<OwnedFd>);
-    let Ok(fd) = pidfd(process) else { return };
-    let mut fds = [nix::poll::PollFd::new(fd.as_fd(), nix::poll::PollFlags::POLLIN)];
-    let _ = nix::poll::poll(&mut fds, nix::poll::PollTimeout::from(30_000u16));
 }
 
 /// The directories of a spool and their modes (queue_directory of the reference).

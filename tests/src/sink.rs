@@ -43,7 +43,8 @@ impl std::fmt::Debug for Sink {
 }
 
 /// The extensions that a sink announces by default.
-pub const EXTENSIONS: &str = "250-sink.example\r\n250-PIPELINING\r\n250-SIZE 10240000\r\n250-ENHANCEDSTATUSCODES\r\n250-8BITMIME\r\n250 DSN\r\n";
+pub const EXTENSIONS: &str =
+    "250-sink.example\r\n250-PIPELINING\r\n250-SIZE 10240000\r\n250-ENHANCEDSTATUSCODES\r\n250-8BITMIME\r\n250 DSN\r\n";
 
 impl Sink {
     /// A server that accepts everything.
@@ -56,7 +57,19 @@ impl Sink {
     /// is asked for as `CONNECT`, the end of the message as `.`; an answer `CLOSE` closes without a word.
     #[must_use]
     pub fn with_answers(answer: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Sink {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
+        Sink::over(TcpListener::bind("127.0.0.1:0").expect("listen"), answer)
+    }
+
+    /// A server that accepts everything, on a port where a test had none before.
+    ///
+    /// # Panics
+    /// When the port is taken.
+    #[must_use]
+    pub fn start_on(port: u16) -> Sink {
+        Sink::over(TcpListener::bind(("127.0.0.1", port)).expect("listen"), |_| None)
+    }
+
+    fn over(listener: TcpListener, answer: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Sink {
         let port = listener.local_addr().expect("address").port();
         let shared = Arc::new((Mutex::new(State::default()), Condvar::new()));
         let answer: Answer = Arc::new(answer);

@@ -38,7 +38,8 @@ impl Suite {
     /// When it is not there.
     #[must_use]
     pub fn reference() -> Suite {
-        let root = std::env::var_os("POSTFIX_ROOT").map_or_else(|| PathBuf::from("/opt/posthouse-reference"), PathBuf::from);
+        let root =
+            std::env::var_os("POSTFIX_ROOT").map_or_else(|| PathBuf::from("/opt/posthouse-reference"), PathBuf::from);
         assert!(
             root.join("usr/sbin/postconf").exists(),
             "no reference Postfix in {}: .ci/run unpacks it from the distribution's package",
