@@ -1,2 +1,7 @@
-//! posthouse-bounce.
-fn main() {}
+//! The bounce program: the bounce, defer and trace services.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    server::run::<posthouse_bounce::Bounce>()
+}

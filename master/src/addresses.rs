@@ -7,7 +7,7 @@ use crate::ports;
 
 /// `inet_protocols`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Protocols {
+pub(crate) struct Protocols {
     /// IP version 4.
     pub ipv4: bool,
     /// IP version 6.
@@ -17,7 +17,7 @@ pub struct Protocols {
 impl Protocols {
     /// From the words of `inet_protocols`; `None` for an unknown word.
     #[must_use]
-    pub fn parse(words: &[String]) -> Option<Protocols> {
+    pub(crate) fn parse(words: &[String]) -> Option<Protocols> {
         let mut protocols = Protocols { ipv4: false, ipv6: false };
         for word in words {
             match word.to_ascii_lowercase().as_str() {
@@ -40,7 +40,7 @@ impl Protocols {
 
 /// `inet_interfaces`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Interfaces {
+pub(crate) enum Interfaces {
     /// Every one: wildcard addresses.
     All,
     /// The loopback addresses of this machine.
@@ -52,7 +52,7 @@ pub enum Interfaces {
 impl Interfaces {
     /// From the words of `inet_interfaces`.
     #[must_use]
-    pub fn parse(words: &[String]) -> Interfaces {
+    pub(crate) fn parse(words: &[String]) -> Interfaces {
         if words.is_empty() || words.iter().any(|word| word.eq_ignore_ascii_case("all")) {
             Interfaces::All
         } else if words.len() == 1 && words[0].eq_ignore_ascii_case("loopback-only") {
@@ -90,7 +90,7 @@ impl Interfaces {
 ///
 /// # Errors
 /// [`Error::Port`] and [`Error::Host`].
-pub fn resolve(name: &str, interfaces: &Interfaces, protocols: Protocols) -> Result<Vec<SocketAddr>, Error> {
+pub(crate) fn resolve(name: &str, interfaces: &Interfaces, protocols: Protocols) -> Result<Vec<SocketAddr>, Error> {
     let (host, port) = split(name).ok_or_else(|| Error::Host(name.to_owned()))?;
     let port = ports::look_up(port).ok_or_else(|| Error::Port(name.to_owned()))?;
     let addresses = match host {

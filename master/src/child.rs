@@ -16,7 +16,7 @@ const NOT_EXECUTED: i32 = 126;
 
 /// What a child becomes.
 #[derive(Clone, Debug)]
-pub struct Program {
+pub(crate) struct Program {
     /// Path of the file.
     pub path: CString,
     /// Arguments, the name first.
@@ -27,7 +27,7 @@ pub struct Program {
 
 /// A child that was started.
 #[derive(Debug)]
-pub struct Child {
+pub(crate) struct Child {
     /// Its process id.
     pub pid: Pid,
     /// Our end of the control socket: packets, non-blocking.
@@ -39,7 +39,7 @@ pub struct Child {
 /// # Errors
 /// The error of `socketpair(2)` or `fork(2)`. When the program cannot be executed, the child says so in the log and
 /// ends with a failure.
-pub fn start(program: &Program, listeners: &[BorrowedFd<'_>]) -> io::Result<Child> {
+pub(crate) fn start(program: &Program, listeners: &[BorrowedFd<'_>]) -> io::Result<Child> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let (control, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
     // What waits in the log's buffer must not be written twice.

@@ -36,8 +36,7 @@ pub(crate) fn in_background(work: impl FnOnce(OwnedFd) -> bool) -> Result<ExitCo
         let mut fds = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
         match poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
             Ok(0) => {
-                log::fatal!("timeout while waiting for daemon initialization");
-                return Ok(ExitCode::FAILURE);
+                return Err(Error::Initialisation("timeout while waiting for daemon initialization"));
             }
             Ok(_) => break,
             Err(Errno::EINTR) => {}
@@ -47,10 +46,7 @@ pub(crate) fn in_background(work: impl FnOnce(OwnedFd) -> bool) -> Result<ExitCo
     let mut byte = [0u8; 1];
     match std::fs::File::from(reader).read(&mut byte) {
         Ok(1) => Ok(ExitCode::SUCCESS),
-        Ok(_) | Err(_) => {
-            log::fatal!("daemon initialization failure -- see logs for details");
-            Ok(ExitCode::FAILURE)
-        }
+        Ok(_) | Err(_) => Err(Error::Initialisation("daemon initialization failure -- see logs for details")),
     }
 }
 
@@ -93,7 +89,7 @@ pub(crate) fn allow_many_descriptors() {
         if soft < wanted
             && let Err(errno) = setrlimit(Resource::RLIMIT_NOFILE, wanted, hard)
         {
-            log::warning!("setrlimit: {}", errno.desc());
+            log::warning!("setrlimit: {}", crate::lock::describe(&errno.into()));
         }
     }
 }

@@ -41,7 +41,7 @@ pub enum Error {
         /// TCP port.
         port: u16,
         /// Why.
-        reason: &'static str,
+        reason: String,
     },
     /// A socket or pipe in the queue directory cannot be made.
     #[error("listen at {path}: {reason}")]
@@ -57,6 +57,9 @@ pub enum Error {
     /// A port name that nobody knows.
     #[error("unknown port in service name: {0}")]
     Port(String),
+    /// The child of `-w` did not get through.
+    #[error("{0}")]
+    Initialisation(&'static str),
     /// A system call without which nothing works.
     #[error("{call}: {reason}")]
     Call {

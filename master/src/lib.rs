@@ -22,6 +22,7 @@ mod shell;
 pub mod supervisor;
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,12 +40,15 @@ const PROGRAM: &str = "master";
 
 /// Runs master with the arguments after the program's name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    log::init(log::Options::before_configuration(PROGRAM).also_stderr(true));
+    // What a shell or supervisor left open must not end up in every program.
+    if let Err(error) = sys::inherited::close_from(3) {
+        log::warning!("close_range: {error}");
+    }
+    log::init(log::Options::before_configuration(PROGRAM));
     match start(arguments) {
         Ok(code) => code,
         Err(error) => {
-            log::fatal!("{error}");
-            log::finish();
+            report(&error);
             ExitCode::FAILURE
         }
     }
@@ -59,7 +63,7 @@ fn start(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Erro
     let directory = configuration_directory(&options)?;
     let config = Config::load(&directory)?;
     if options.test {
-        let held = lock::is_held(&Settings::load(&config)?.pid_file)?;
+        let held = lock::is_held(&settings::pid_file(&config)?)?;
         return Ok(if held { ExitCode::FAILURE } else { ExitCode::SUCCESS });
     }
     if options.wait {
@@ -73,19 +77,24 @@ fn serve_or_report(options: Options, config: &Config, ready: Option<OwnedFd>) ->
     match serve(options, config, ready) {
         Ok(()) => true,
         Err(error) => {
-            log::fatal!("{error}");
-            log::finish();
+            report(&error);
             false
         }
     }
 }
 
+/// To the log and, as long as there is one, to the terminal.
+fn report(error: &Error) {
+    log::fatal!("{error}");
+    log::finish();
+    // Nobody can be told when this fails too.
+    let _ = writeln!(std::io::stderr(), "{PROGRAM}: fatal: {error}");
+}
+
 /// Is master, until it is told to stop. `ready` is closed when everything is up.
 fn serve(options: Options, config: &Config, ready: Option<OwnedFd>) -> Result<(), Error> {
-    let mut logging = log::Options::from_config(config, PROGRAM)?;
-    logging.verbose = options.verbose;
-    logging.also_stderr = true;
-    log::init(logging);
+    let verbose = options.verbose;
+    start_log(config, verbose)?;
     for warning in config.warnings() {
         log::warning!("{warning}");
     }
@@ -106,6 +115,8 @@ fn serve(options: Options, config: &Config, ready: Option<OwnedFd>) -> Result<()
 
     let mut shell = Shell::new(Instance::new(options, config, settings)?)?;
     shell.begin()?;
+    // The socket of postlogd is there now.
+    start_log(config, verbose)?;
     shell.instance().announce_start();
     log::flush();
     if let Some(ready) = ready {
@@ -113,11 +124,16 @@ fn serve(options: Options, config: &Config, ready: Option<OwnedFd>) -> Result<()
     }
     if !shell.instance().options.stay_attached {
         detach::close_terminal(shell.instance().options.keep_stdout)?;
-        let mut logging = log::Options::from_config(config, PROGRAM)?;
-        logging.verbose = shell.instance().options.verbose;
-        log::init(logging);
     }
+    log::set_batching(true);
     shell.run()
+}
+
+fn start_log(config: &Config, verbose: u32) -> Result<(), Error> {
+    let mut options = log::Options::from_config(config, PROGRAM)?;
+    options.verbose = verbose;
+    log::init(options);
+    Ok(())
 }
 
 fn refuse_set_id() -> Result<(), Error> {

@@ -21,7 +21,9 @@ pub(crate) fn write(line: &Line, pid: Option<i32>) {
             log::warning!(
                 "to avoid this condition, increase the process count in master.cf or reduce the service time per client"
             );
-            log::warning!("the number bounds the clients that are served at once; stress=yes is in effect for new ones");
+            log::warning!(
+                "the number bounds the clients that are served at once; stress=yes is in effect for new ones"
+            );
         }
         Line::Hangs { path, silent, .. } => {
             let pid = pid.unwrap_or_default();

@@ -21,7 +21,7 @@ use crate::owner::{Owner, act_as};
 
 /// Where a service listens. Paths are relative to the queue directory, which is master's working directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Endpoint {
+pub(crate) enum Endpoint {
     /// TCP.
     Inet(SocketAddr),
     /// Stream socket in the file system (`unix`, `pass`).
@@ -45,7 +45,7 @@ impl fmt::Display for Endpoint {
 
 /// An open endpoint.
 #[derive(Debug)]
-pub struct Listener {
+pub(crate) struct Listener {
     /// Where.
     pub endpoint: Endpoint,
     /// Non-blocking, closed by exec.
@@ -56,14 +56,14 @@ pub struct Listener {
 ///
 /// # Errors
 /// [`Error::Bind`] and [`Error::Listen`].
-pub fn open(endpoint: &Endpoint, owner: Option<Owner>) -> Result<Option<Listener>, Error> {
+pub(crate) fn open(endpoint: &Endpoint, owner: Option<Owner>) -> Result<Option<Listener>, Error> {
     let fd = match endpoint {
         Endpoint::Inet(address) => match inet(*address) {
             Err(Errno::EAFNOSUPPORT) => return Ok(None),
             other => other.map_err(|errno| Error::Bind {
                 address: address.ip().to_string(),
                 port: address.port(),
-                reason: errno.desc(),
+                reason: describe(&errno.into()),
             })?,
         },
         Endpoint::Unix(path) => act_as(owner, || unix(path, SockType::Stream))??,
@@ -90,13 +90,13 @@ fn inet(address: SocketAddr) -> Result<OwnedFd, Errno> {
 }
 
 fn unix(path: &Path, kind: SockType) -> Result<OwnedFd, Error> {
-    let failed = |errno: Errno| Error::Listen { path: path.display().to_string(), reason: errno.desc().to_owned() };
+    let failed = |errno: Errno| Error::Listen { path: path.display().to_string(), reason: describe(&errno.into()) };
     make_way(path)?;
     let fd = socket(AddressFamily::Unix, kind, flags(), None).map_err(failed)?;
     let address = UnixAddr::new(path).map_err(failed)?;
     // Who may come here is decided by the directory (public, private) and by the service, from the peer's identity. The
     // mode is set by the creation itself: a later change by name could be led elsewhere.
-    let mask = umask(Mode::empty());
+    let mask = umask(Mode::from_bits_truncate(0o111));
     let bound = bind(fd.as_raw_fd(), &address);
     umask(mask);
     bound.map_err(failed)?;
@@ -112,7 +112,7 @@ fn fifo(path: &Path) -> Result<OwnedFd, Error> {
     let mask = umask(Mode::empty());
     let made = mkfifo(path, Mode::from_bits_truncate(0o622));
     umask(mask);
-    made.map_err(|errno| failed(errno.desc().to_owned()))?;
+    made.map_err(|errno| failed(describe(&errno.into())))?;
     // Open for writing as well, so that the last writer's close is no end of file.
     let file = OpenOptions::new()
         .read(true)
@@ -130,7 +130,7 @@ fn make_way(path: &Path) -> Result<(), Error> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(failed(describe(&error))),
         Ok(metadata) if metadata.file_type().is_socket() || metadata.file_type().is_fifo() => {
-            unlink(path).map_err(|errno| failed(errno.desc().to_owned()))
+            unlink(path).map_err(|errno| failed(describe(&errno.into())))
         }
         Ok(_) => Err(failed("there is a file of another type".to_owned())),
     }
@@ -173,7 +173,8 @@ mod tests {
     fn an_address_in_use_is_named() {
         let any = "127.0.0.1:0".parse().expect("address");
         let listener = open(&Endpoint::Inet(any), None).expect("open").expect("supported");
-        let taken = nix::sys::socket::getsockname::<nix::sys::socket::SockaddrIn>(listener.fd.as_raw_fd()).expect("name");
+        let taken =
+            nix::sys::socket::getsockname::<nix::sys::socket::SockaddrIn>(listener.fd.as_raw_fd()).expect("name");
         let address = SocketAddr::from((taken.ip(), taken.port()));
         let error = open(&Endpoint::Inet(address), None).expect_err("in use").to_string();
         assert_eq!(error, format!("bind 127.0.0.1 port {}: Address already in use", taken.port()));

@@ -14,7 +14,7 @@ use crate::owner::{Owner, act_as};
 
 /// A lock that is held for as long as this value lives.
 #[derive(Debug)]
-pub struct Lock {
+pub(crate) struct Lock {
     file: Flock<File>,
 }
 
@@ -22,15 +22,22 @@ pub struct Lock {
 ///
 /// # Errors
 /// [`Error::Locked`] with the reason: somebody else holds it, or the file cannot be opened.
-pub fn take(path: &Path, owner: Option<Owner>) -> Result<Lock, Error> {
+pub(crate) fn take(path: &Path, owner: Option<Owner>) -> Result<Lock, Error> {
     let failed = |reason: String| Error::Locked { path: path.display().to_string(), reason };
     let file = act_as(owner, || {
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).custom_flags(O_NOFOLLOW).open(path)
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o644)
+            .custom_flags(O_NOFOLLOW)
+            .open(path)
     })?
     .map_err(|error| failed(format!("cannot open file: {}", describe(&error))))?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(file) => Ok(Lock { file }),
-        Err((_, errno)) => Err(failed(format!("unable to set exclusive lock: {}", errno.desc()))),
+        Err((_, errno)) => Err(failed(format!("unable to set exclusive lock: {}", describe(&errno.into())))),
     }
 }
 
@@ -38,7 +45,7 @@ pub fn take(path: &Path, owner: Option<Owner>) -> Result<Lock, Error> {
 ///
 /// # Errors
 /// [`Error::Locked`] when the file cannot be opened.
-pub fn is_held(path: &Path) -> Result<bool, Error> {
+pub(crate) fn is_held(path: &Path) -> Result<bool, Error> {
     let failed = |reason: String| Error::Locked { path: path.display().to_string(), reason };
     let file = match OpenOptions::new().read(true).custom_flags(O_NOFOLLOW).open(path) {
         Ok(file) => file,
@@ -48,7 +55,7 @@ pub fn is_held(path: &Path) -> Result<bool, Error> {
     match Flock::lock(file, FlockArg::LockSharedNonblock) {
         Ok(_) => Ok(false),
         Err((_, Errno::EAGAIN)) => Ok(true),
-        Err((_, errno)) => Err(failed(errno.desc().to_owned())),
+        Err((_, errno)) => Err(failed(describe(&errno.into()))),
     }
 }
 
@@ -57,7 +64,7 @@ impl Lock {
     ///
     /// # Errors
     /// The error of the write.
-    pub fn write_pid(&mut self, pid: i32) -> io::Result<()> {
+    pub(crate) fn write_pid(&mut self, pid: i32) -> io::Result<()> {
         let line = format!("{pid:>32}\n");
         let mut file: &File = &self.file;
         file.rewind()?;
@@ -66,12 +73,13 @@ impl Lock {
     }
 }
 
-/// The system's text for an error, without Rust's decoration.
+/// The system's text for an error, without what Rust adds.
 #[must_use]
-pub fn describe(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(code) => Errno::from_raw(code).desc().to_owned(),
-        None => error.to_string(),
+pub(crate) fn describe(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.rfind(" (os error ") {
+        Some(at) if error.raw_os_error().is_some() => text[..at].to_owned(),
+        _ => text,
     }
 }
 

@@ -8,7 +8,7 @@ use crate::Error;
 
 /// What the command line says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Options {
+pub(crate) struct Options {
     /// `-c`: configuration directory.
     pub directory: Option<PathBuf>,
     /// `-D`: programs are told to run under a debugger.
@@ -37,7 +37,7 @@ impl Options {
     ///
     /// # Errors
     /// [`Error::Usage`].
-    pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Options, Error> {
+    pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Options, Error> {
         let usage = || Error::Usage(USAGE.to_owned());
         let mut options = Options::default();
         let mut words = arguments.into_iter();

@@ -6,7 +6,7 @@ use crate::Error;
 
 /// Who owns the queue: `mail_owner`, when master is root; nobody else otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Owner {
+pub(crate) struct Owner {
     /// User.
     pub uid: Uid,
     /// Primary group.
@@ -21,7 +21,7 @@ pub struct Owner {
 ///
 /// # Panics
 /// When root cannot become root again: there is no way to go on.
-pub fn act_as<T>(owner: Option<Owner>, work: impl FnOnce() -> T) -> Result<T, Error> {
+pub(crate) fn act_as<T>(owner: Option<Owner>, work: impl FnOnce() -> T) -> Result<T, Error> {
     let Some(owner) = owner else { return Ok(work()) };
     setegid(owner.gid).map_err(Error::Identity)?;
     if let Err(error) = seteuid(owner.uid) {

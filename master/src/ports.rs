@@ -3,12 +3,19 @@
 use std::path::Path;
 
 /// Ports that a mail system must know even where there is no `/etc/services` (containers).
-const KNOWN: &[(&str, u16)] =
-    &[("smtp", 25), ("mail", 25), ("lmtp", 24), ("submission", 587), ("submissions", 465), ("smtps", 465), ("qmqp", 628)];
+const KNOWN: &[(&str, u16)] = &[
+    ("smtp", 25),
+    ("mail", 25),
+    ("lmtp", 24),
+    ("submission", 587),
+    ("submissions", 465),
+    ("smtps", 465),
+    ("qmqp", 628),
+];
 
 /// The TCP port with this name or number; `None` when there is none.
 #[must_use]
-pub fn look_up(name: &str) -> Option<u16> {
+pub(crate) fn look_up(name: &str) -> Option<u16> {
     look_up_in(name, Path::new("/etc/services"))
 }
 
@@ -39,7 +46,8 @@ mod tests {
 
     #[test]
     fn names_numbers_and_aliases() {
-        let text = "# services\nsmtp\t25/tcp\tmail # comment\nsmtp 25/udp\nsubmissions 465/tcp ssmtp smtps\nbad x/tcp\n";
+        let text =
+            "# services\nsmtp\t25/tcp\tmail # comment\nsmtp 25/udp\nsubmissions 465/tcp ssmtp smtps\nbad x/tcp\n";
         let directory = tempfile::tempdir().expect("directory");
         let path = directory.path().join("services");
         std::fs::write(&path, text).expect("write");

@@ -16,9 +16,7 @@ const FIXED: [&str; 6] =
 
 /// Settings of master.
 #[derive(Clone, Debug)]
-pub struct Settings {
-    /// `config_directory`.
-    pub config_directory: PathBuf,
+pub(crate) struct Settings {
     /// `queue_directory`: master's working directory.
     pub queue_directory: PathBuf,
     /// `daemon_directory`.
@@ -60,7 +58,7 @@ impl Settings {
     ///
     /// # Errors
     /// Values that make no sense, and a `mail_owner` that does not exist.
-    pub fn load(config: &Config) -> Result<Settings, Error> {
+    pub(crate) fn load(config: &Config) -> Result<Settings, Error> {
         let path = |name: &str| config.string(name).map(PathBuf::from);
         let queue_directory = path("queue_directory")?;
         let protocols = config.list("inet_protocols")?;
@@ -69,10 +67,9 @@ impl Settings {
             .map(|name| config.string(name).map(|value| (name, value)))
             .collect::<Result<Vec<_>, config::Error>>()?;
         Ok(Settings {
-            config_directory: config.directory().to_path_buf(),
             daemon_directory: path("daemon_directory")?,
             data_lock: path("data_directory")?.join("master.lock"),
-            pid_file: queue_directory.join(config.string("process_id_directory")?).join("master.pid"),
+            pid_file: pid_file(config)?,
             queue_directory,
             owner: owner(config)?,
             mail_version: config.string("mail_version")?,
@@ -93,14 +90,14 @@ impl Settings {
 
     /// Parameters that were changed although that has no effect before a restart: name, old and new value.
     #[must_use]
-    pub fn ignored_changes<'a>(&'a self, newer: &'a Settings) -> Vec<(&'static str, &'a str, &'a str)> {
+    pub(crate) fn ignored_changes<'a>(&'a self, newer: &'a Settings) -> Vec<(&'static str, &'a str, &'a str)> {
         let pairs = self.fixed.iter().zip(&newer.fixed);
         pairs.filter(|(old, new)| old.1 != new.1).map(|(old, new)| (old.0, old.1.as_str(), new.1.as_str())).collect()
     }
 
     /// These settings, with what cannot change taken from `older`.
     #[must_use]
-    pub fn keeping_fixed(self, older: &Settings) -> Settings {
+    pub(crate) fn keeping_fixed(self, older: &Settings) -> Settings {
         Settings {
             queue_directory: older.queue_directory.clone(),
             data_lock: older.data_lock.clone(),
@@ -112,6 +109,12 @@ impl Settings {
             ..self
         }
     }
+}
+
+/// Where master's process id is, and the lock that says whether it runs.
+pub(crate) fn pid_file(config: &Config) -> Result<PathBuf, config::Error> {
+    let directory = PathBuf::from(config.string("queue_directory")?).join(config.string("process_id_directory")?);
+    Ok(directory.join("master.pid"))
 }
 
 pub(crate) fn unsigned(value: i64) -> u32 {

@@ -26,6 +26,8 @@ use crate::{Error, lines};
 const WATCHDOG_SECONDS: u32 = 1000;
 /// Longest sleep, so that the alarm clock is wound in time.
 const LONGEST_SLEEP: Duration = Duration::from_secs(WATCHDOG_SECONDS as u64 / 3);
+/// Lines that the log did not take are tried again after this time.
+const LOG_RETRY: Duration = Duration::from_secs(1);
 /// Larger than any message; what fills it is not one.
 const PACKET: usize = 512;
 /// Packets of one worker per turn: a worker that talks without end does not keep the others waiting.
@@ -130,7 +132,8 @@ impl Shell {
             alarm::set(WATCHDOG_SECONDS);
             let now = Instant::now();
             let deadline = [self.supervisor.next_deadline(), self.exit_at].into_iter().flatten().min();
-            let wait = deadline.map_or(LONGEST_SLEEP, |at| at.saturating_duration_since(now).min(LONGEST_SLEEP));
+            let longest = if log::is_pending() { LOG_RETRY } else { LONGEST_SLEEP };
+            let wait = deadline.map_or(longest, |at| at.saturating_duration_since(now).min(longest));
             match self.poll.poll(&mut events, Some(wait)) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -206,7 +209,7 @@ impl Shell {
                 Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => {
-                    log::warning!("waitpid: {}", errno.desc());
+                    log::warning!("waitpid: {}", crate::lock::describe(&errno.into()));
                     return;
                 }
             }
@@ -256,8 +259,7 @@ impl Shell {
         }
         // More is waiting: the readiness is asked for again, as it is told only once.
         let Some(Worker { control: Some((token, fd)), .. }) = self.workers.get(&id) else { return };
-        if let Err(error) =
-            self.poll.registry().reregister(&mut SourceFd(&fd.as_raw_fd()), *token, Interest::READABLE)
+        if let Err(error) = self.poll.registry().reregister(&mut SourceFd(&fd.as_raw_fd()), *token, Interest::READABLE)
         {
             log::warning!("epoll_ctl: {error}");
         }
@@ -274,7 +276,10 @@ impl Shell {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 // Hundreds of messages unread. One more wake-up says nothing new; anything else it would never see.
                 if !matches!(message, ToWorker::Wakeup | ToWorker::Syslog) {
-                    log::warning!("process {} does not read its messages -- killing it", self.pid(id).unwrap_or_default());
+                    log::warning!(
+                        "process {} does not read its messages -- killing it",
+                        self.pid(id).unwrap_or_default()
+                    );
                     self.signal(id, Signal::SIGKILL);
                 }
             }
@@ -294,7 +299,7 @@ impl Shell {
     // ---- actions
 
     fn report(&mut self, event: Event) {
-        let actions = self.supervisor.handle(event, Instant::now());
+        let actions = self.supervisor.handle(&event, Instant::now());
         self.carry_out(actions);
     }
 
@@ -302,7 +307,7 @@ impl Shell {
         let mut waiting: VecDeque<Action> = actions.into();
         while let Some(action) = waiting.pop_front() {
             if let Some(event) = self.perform(action) {
-                waiting.extend(self.supervisor.handle(event, Instant::now()));
+                waiting.extend(self.supervisor.handle(&event, Instant::now()));
             }
         }
     }

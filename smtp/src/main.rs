@@ -1,2 +1,7 @@
-//! posthouse-smtp.
-fn main() {}
+//! The smtp program; lmtp is the same under another name.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    delivery::run::<posthouse_smtp::agent::SmtpAgent>()
+}

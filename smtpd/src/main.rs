@@ -1,2 +1,5 @@
-//! posthouse-smtpd.
-fn main() {}
+//! smtpd: receives mail over SMTP.
+
+fn main() -> std::process::ExitCode {
+    server::run::<smtpd::Smtpd>()
+}

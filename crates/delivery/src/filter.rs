@@ -11,8 +11,13 @@ use dsn::{Class, Delivery, Dsn, Status};
 use tables::Maps;
 
 /// See the module.
-#[derive(Debug)]
 pub struct StatusFilter(Option<Maps>);
+
+impl std::fmt::Debug for StatusFilter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.iter().flat_map(Maps::names)).finish()
+    }
+}
 
 impl StatusFilter {
     /// Changes nothing.

@@ -12,6 +12,8 @@ mod agent;
 mod blocking;
 mod filter;
 mod job;
+pub mod mailbox;
+pub mod recipient_process;
 mod report;
 mod settings;
 mod timing;

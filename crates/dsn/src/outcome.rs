@@ -14,10 +14,8 @@ pub enum Action {
     Delayed,
     /// Delivered to its mailbox.
     Delivered,
-    /// Handed to a system that does not send notices (no DSN extension): a success notice is ours to send.
+    /// Handed to a system that may not send notices.
     Relayed,
-    /// Handed to a system that announced DSN and was told what the sender wants: nothing more is owed from here.
-    Transferred,
     /// Replaced by several other recipients.
     Expanded,
     /// A probe: would have been delivered.
@@ -35,7 +33,6 @@ impl Action {
             Action::Delayed => "delayed",
             Action::Delivered => "delivered",
             Action::Relayed => "relayed",
-            Action::Transferred => "transferred",
             Action::Expanded => "expanded",
             Action::Deliverable => "deliverable",
             Action::Undeliverable => "undeliverable",

@@ -70,7 +70,7 @@ pub enum ToWorker {
 }
 
 /// From a worker to master.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToMaster {
     /// Configuration read, tables open, privileges gone: serving from now on.
     Ready,

@@ -12,13 +12,15 @@ pub mod lines;
 mod logger;
 mod options;
 mod sink;
+#[cfg(test)]
+mod tests;
 
 pub use framing::{Severity, Shown, TEXT_LIMIT, show};
 pub use logger::{
-    after_fork, capture, finish, flush, init, is_initialized, print, set_batching, set_reconnect, set_syslog_socket,
-    set_verbose, try_print_and_finish, verbose,
+    after_fork, capture, finish, flush, init, is_initialized, is_pending, print, set_batching, set_reconnect,
+    set_syslog_socket, set_verbose, try_print_and_finish, verbose,
 };
-pub use options::{DirectFile, Facility, Options, Sink};
+pub use options::{DirectFile, Facility, Options, Sink, file_permissions};
 
 /// Logs a line without severity.
 #[macro_export]

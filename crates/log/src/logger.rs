@@ -143,6 +143,10 @@ pub fn init(options: Options) {
     if let Some(mut old) = guard.take() {
         old.flush(PATIENCE);
         logger.batching = old.batching;
+        if old.channel.is_syslog() == logger.channel.is_syslog() && matches!(logger.channel, Channel::Socket(_)) {
+            // What could not be written because nobody listens yet (postlogd at the very start) still can be.
+            logger.pending = std::mem::take(&mut old.pending);
+        }
         if matches!(old.channel, Channel::Memory(_)) {
             logger.channel = old.channel;
         }
@@ -166,6 +170,12 @@ pub fn flush() {
     if let Some(logger) = lock().as_mut() {
         logger.flush(Duration::ZERO);
     }
+}
+
+/// True while lines wait that [`flush`] could not write: an event loop comes back soon instead of sleeping on them.
+#[must_use]
+pub fn is_pending() -> bool {
+    lock().as_ref().is_some_and(|logger| !logger.pending.is_empty())
 }
 
 /// Writes out what waits, before the program ends.

@@ -134,10 +134,22 @@ impl Options {
     pub fn direct_when_down(mut self, config: &Config) -> Result<Options, config::Error> {
         if let Sink::Postlog { direct, .. } = &mut self.sink {
             let path = PathBuf::from(config.string("maillog_file")?);
-            let permissions = permissions(&config.string("maillog_file_permissions")?);
+            let permissions = file_permissions(&config.string("maillog_file_permissions")?);
             *direct = Some(DirectFile { path, permissions });
         }
         Ok(self)
+    }
+
+    /// For daemons, whose working directory is `queue_directory` in the jail and outside: postlogd's socket is named
+    /// from there.
+    #[must_use]
+    pub fn within_queue_directory(mut self) -> Options {
+        if let Sink::Postlog { socket, .. } = &mut self.sink
+            && let Some(name) = socket.file_name()
+        {
+            *socket = Path::new("public").join(name);
+        }
+        self
     }
 
     /// Shows lines on standard error as well.
@@ -152,7 +164,8 @@ impl Options {
 pub(crate) const SYSLOG_SOCKET: &str = "/dev/log";
 
 /// `maillog_file_permissions` as a number: octal, 0600 when it makes no sense.
-pub(crate) fn permissions(text: &str) -> u32 {
+#[must_use]
+pub fn file_permissions(text: &str) -> u32 {
     u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777).unwrap_or(0o600)
 }
 
@@ -184,7 +197,7 @@ mod tests {
     #[test]
     fn permissions_are_octal() {
         for (text, mode) in [("0600", 0o600), ("644", 0o644), ("0640", 0o640), ("bogus", 0o600), ("7777", 0o600)] {
-            assert_eq!(permissions(text), mode, "{text}");
+            assert_eq!(file_permissions(text), mode, "{text}");
         }
     }
 }

@@ -133,12 +133,17 @@ impl Socket {
         Socket { path, line_by_line, connected: None, tried: None, ask: None, direct }
     }
 
+    /// Of use for syslog only: postlogd's socket is below the jail.
     pub(crate) fn set_ask(&mut self, ask: Box<dyn Fn() + Send>) {
-        self.ask = Some(ask);
+        if self.line_by_line {
+            self.ask = Some(ask);
+        }
     }
 
     pub(crate) fn adopt(&mut self, socket: OwnedFd) {
-        self.connected = Some(socket);
+        if self.line_by_line {
+            self.connected = Some(socket);
+        }
     }
 
     /// Connects when that has not just failed; true when connected.

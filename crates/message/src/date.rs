@@ -16,21 +16,45 @@ const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Au
 #[must_use]
 pub fn format(seconds: i64, zone: Zone<'_>) -> String {
     let local = seconds + i64::from(zone.offset);
-    let (days, second_of_day) = (local.div_euclid(86_400), local.rem_euclid(86_400));
-    let (year, month, day) = civil(days);
+    let Utc { year, month, day, hour, minute, second } = Utc::of(local);
+    let weekday = (local.div_euclid(86_400) + 4).rem_euclid(7);
     let minutes = zone.offset.unsigned_abs() / 60;
     let comment = if zone.name.is_empty() { String::new() } else { format!(" ({})", zone.name) };
     format!(
-        "{}, {day} {} {year:04} {:02}:{:02}:{:02} {}{:02}{:02}{comment}",
-        DAYS[(days + 4).rem_euclid(7) as usize],
+        "{}, {day} {} {year:04} {hour:02}:{minute:02}:{second:02} {}{:02}{:02}{comment}",
+        DAYS[weekday as usize],
         MONTHS[month as usize - 1],
-        second_of_day / 3600,
-        second_of_day / 60 % 60,
-        second_of_day % 60,
         if zone.offset < 0 { '-' } else { '+' },
         minutes / 60,
         minutes % 60,
     )
+}
+
+/// A moment in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Utc {
+    /// Year, as in 2026.
+    pub year: i64,
+    /// 1 to 12.
+    pub month: i64,
+    /// 1 to 31.
+    pub day: i64,
+    /// 0 to 23.
+    pub hour: i64,
+    /// 0 to 59.
+    pub minute: i64,
+    /// 0 to 59.
+    pub second: i64,
+}
+
+impl Utc {
+    /// `seconds` since the epoch.
+    #[must_use]
+    pub fn of(seconds: i64) -> Utc {
+        let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+        let (year, month, day) = civil(days);
+        Utc { year, month, day, hour: rest / 3600, minute: rest / 60 % 60, second: rest % 60 }
+    }
 }
 
 /// The date of a day counted from 1970-01-01, in the proleptic Gregorian calendar: (year, month 1-12, day 1-31).

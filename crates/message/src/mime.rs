@@ -8,7 +8,7 @@ mod content;
 pub(crate) use content::{Encoding, Entity, Major};
 
 use crate::Name;
-use crate::header::is_header;
+use crate::header::name_length;
 
 /// Bounds of what is remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -245,9 +245,12 @@ impl Parser {
             return Step::default();
         }
         let had_header = self.end_header();
-        if is_header(text) && !self.looks_like_boundary(text) {
+        if let Some(length) = name_length(text).filter(|_| !self.looks_like_boundary(text)) {
             self.in_header = true;
-            self.collect(text);
+            // RFC 822 allowed blanks between name and colon; RFC 5322 does not.
+            let blanks = text[length..].iter().take_while(|byte| **byte != b':').count();
+            self.collect(&text[..length]);
+            self.collect(&text[length + blanks..]);
             return Step {
                 header: had_header.map(|name| Header { class, name, text: &self.finished }),
                 ..Step::default()

@@ -8,6 +8,7 @@
 //! | [`state`] | what the permission bits of a queue file say |
 //! | [`log_file`] | bounce, defer and trace logs |
 //! | [`flush_log`] | per-site logs of deferred messages |
+//! | [`listing`] | what `mailq` shows |
 //! | [`recovery`] | what a crash can leave behind, and how it is put right |
 //! | [`lock`] | `flock(2)` with bounded tries |
 //!
@@ -17,6 +18,7 @@ mod directory;
 mod error;
 pub mod flush_log;
 mod id;
+pub mod listing;
 pub mod lock;
 pub mod log_file;
 pub mod message;
@@ -24,6 +26,7 @@ mod new_file;
 pub mod record;
 pub mod recovery;
 mod scan;
+mod settings;
 mod spool;
 pub mod state;
 

@@ -127,11 +127,29 @@ pub fn remove(spool: &Spool, directory: Directory, id: &QueueId) -> io::Result<b
 ///
 /// # Errors
 /// The error of `open(2)`.
-pub fn read(spool: &Spool, directory: Directory, id: &QueueId) -> io::Result<Option<Reader<File>>> {
+pub fn read(spool: &Spool, directory: Directory, id: &QueueId) -> io::Result<Option<Reader<LogFile>>> {
     match File::open(spool.path(directory, id)) {
-        Ok(file) => Ok(Some(Reader::new(file, directory))),
+        Ok(file) => Ok(Some(Reader::new(LogFile { file, ended: false }, directory))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// An open log. A read that gives less than was asked for is its end: most logs are one `read(2)`.
+#[derive(Debug)]
+pub struct LogFile {
+    file: File,
+    ended: bool,
+}
+
+impl Read for LogFile {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.ended {
+            return Ok(0);
+        }
+        let n = self.file.read(buffer)?;
+        self.ended = n < buffer.len();
+        Ok(n)
     }
 }
 
@@ -235,6 +253,7 @@ impl Parts {
             b"diag_text" => self.diagnostic_text = some(value),
             b"mta_type" => self.mta_type = Some(text()),
             b"mta_mname" => self.mta_name = some(value),
+            b"reason" if value.is_empty() => {}
             b"reason" => entry.reason = value.into(),
             _ => return false,
         }
@@ -303,7 +322,7 @@ fn format(out: &mut Vec<u8>, entry: &Entry, old_form: bool) {
 }
 
 /// Control characters, and bytes that are not UTF-8, become `?`.
-fn make_printable(text: &mut [u8]) {
+pub(crate) fn make_printable(text: &mut [u8]) {
     if text.iter().all(|byte| matches!(byte, b' '..=b'~')) {
         return;
     }

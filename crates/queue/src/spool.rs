@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+
 use crate::new_file::NewFile;
 use crate::scan::Scan;
 use crate::{Directory, QueueId};
@@ -137,10 +139,35 @@ impl Spool {
 
     pub(crate) fn rename_path(&self, from: &Path, to: &Path) -> io::Result<()> {
         match fs::rename(from, to) {
-            // Either end may be what is missing; the second try tells.
+            // Either end may be what is missing.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::symlink_metadata(from)?;
                 self.make_parent(to)?;
                 fs::rename(from, to)
+            }
+            result => result,
+        }
+    }
+
+    /// As [`Spool::rename`], but never over another file of that name.
+    ///
+    /// # Errors
+    /// `AlreadyExists`, besides those of [`Spool::rename`].
+    pub fn rename_new(&self, id: &QueueId, from: Directory, to: Directory) -> io::Result<()> {
+        self.rename_path_new(&self.path(from, id), &self.path(to, id))
+    }
+
+    /// As [`Spool::rename_new`] for a path below the queue directory, such as [`crate::Entry::path`].
+    ///
+    /// # Errors
+    /// As [`Spool::rename_new`].
+    pub fn rename_path_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let rename = || Ok(renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE)?);
+        match rename() {
+            Err(error) if io::Error::kind(&error) == io::ErrorKind::NotFound => {
+                fs::symlink_metadata(from)?;
+                self.make_parent(to)?;
+                rename()
             }
             result => result,
         }
@@ -267,6 +294,11 @@ mod tests {
         spool.remove(Directory::Deferred, &id).expect("remove");
         let missing = spool.rename(&id, Directory::Deferred, Directory::Active).expect_err("gone");
         assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+        let new = spool.create(Directory::Incoming).expect("create");
+        fs::write(spool.path(Directory::Active, new.id()), b"x").expect("write");
+        let taken = spool.rename_new(new.id(), Directory::Incoming, Directory::Active).expect_err("taken");
+        assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists);
+        spool.rename_new(new.id(), Directory::Incoming, Directory::Deferred).expect("free");
     }
 
     #[test]

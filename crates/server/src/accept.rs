@@ -81,7 +81,7 @@ fn welcome<S: SessionService>(
             let stream = TcpStream::from_std(socket.into())?;
             // A client that is gone already shows itself at the first read.
             let Ok(local) = stream.local_addr() else { return Ok(()) };
-            start_inet(service, worker, stream, peer, local);
+            start_inet(service, worker, stream, peer, peer, local);
         }
         None => {
             let stream = UnixStream::from_std(socket.into())?;
@@ -101,17 +101,17 @@ fn welcome<S: SessionService>(
     Ok(())
 }
 
-/// Starts the session of a client from the network.
+/// Starts the session of a client from the network: `connected` is at the other end of the socket, `peer` behind it.
 pub(crate) fn start_inet<S: SessionService>(
     service: &Rc<S>,
     worker: &Worker,
     stream: TcpStream,
+    connected: SocketAddr,
     peer: SocketAddr,
     local: SocketAddr,
 ) {
     // Replies are written whole; waiting for more only costs the client time. Not worth a word if it fails.
     let _ = stream.set_nodelay(true);
-    let connected = stream.peer_addr().unwrap_or(peer);
     let mut current = Some(CurrentClient { descriptor: stream.as_raw_fd(), peer: connected });
     let client = Client::Inet { stream, peer, local };
     let guard = SessionGuard::new(worker.clone());
@@ -156,9 +156,8 @@ fn start_pass<S: SessionService>(service: &Rc<S>, worker: &Worker, stream: UnixS
                 Err(error) => Err(error),
             };
             let outcome = match client {
-                Ok((Handoff { peer, local }, socket)) => {
-                    adopt(socket).map(|stream| start_inet(&service, &worker, stream, peer, local))
-                }
+                Ok((Handoff { peer, local }, socket)) => adopt(socket)
+                    .map(|(stream, connected)| start_inet(&service, &worker, stream, connected, peer, local)),
                 Err(error) => Err(io::Error::other(error)),
             };
             if let Err(error) = outcome {
@@ -169,8 +168,9 @@ fn start_pass<S: SessionService>(service: &Rc<S>, worker: &Worker, stream: UnixS
     });
 }
 
-fn adopt(socket: OwnedFd) -> io::Result<TcpStream> {
+fn adopt(socket: OwnedFd) -> io::Result<(TcpStream, SocketAddr)> {
     let stream = std::net::TcpStream::from(socket);
     stream.set_nonblocking(true)?;
-    TcpStream::from_std(stream)
+    let connected = stream.peer_addr()?;
+    Ok((TcpStream::from_std(stream)?, connected))
 }

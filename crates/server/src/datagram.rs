@@ -47,6 +47,11 @@ pub trait DatagramService: Sized {
     /// No more datagrams for the moment: what was collected is to be dealt with.
     fn end_of_turn(&mut self);
 
+    /// The process is to be replaced before it takes more: what it opened at its start is no longer what it should be.
+    fn reload_needed(&mut self) -> bool {
+        false
+    }
+
     /// How long a turn may take; `daemon_timeout` when `None`.
     fn watchdog_timeout(&self) -> Option<Duration> {
         None
@@ -98,6 +103,11 @@ pub(crate) fn serve_datagrams<S: DatagramService>(
         let event = if master_gone { line.wait_for_client(pause)? } else { line.wait(pause)? };
         alarm::set(u32::try_from(watchdog.as_secs()).unwrap_or(u32::MAX).max(1));
         match event {
+            // What waits at the socket is for the successor.
+            Event::Client(_) if !master_gone && service.reload_needed() => {
+                line.control.tell(&ToMaster::Draining);
+                return Ok(());
+            }
             Event::Client(number) => {
                 line.report(Load::Some);
                 active = Instant::now();

@@ -62,7 +62,7 @@ pub fn run_jobs<S: JobService>() -> ExitCode {
     code
 }
 
-fn begin<S: JobService>(words: impl IntoIterator<Item = OsString>) -> Result<ExitCode, StartError> {
+pub(crate) fn begin<S: JobService>(words: impl IntoIterator<Item = OsString>) -> Result<ExitCode, StartError> {
     let mut boot = Boot::begin(S::PROGRAM, S::ACCOUNT, words)?;
     boot.check_entry(false, &[Kind::Unix])?;
     let settings = Settings::load(&boot.startup)?;

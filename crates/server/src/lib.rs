@@ -25,6 +25,8 @@ mod service;
 mod stand_alone;
 mod startup;
 pub mod testing;
+#[cfg(test)]
+mod tests;
 mod trigger;
 mod watchdog;
 mod worker;

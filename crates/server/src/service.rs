@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
-use config::Config;
 use ipc::master::ToMaster;
 use tokio::task::LocalSet;
 
@@ -92,7 +91,7 @@ pub fn run<S: SessionService>() -> ExitCode {
     code
 }
 
-fn serve<S: SessionService>(words: impl IntoIterator<Item = OsString>) -> Result<ExitCode, StartError> {
+pub(crate) fn serve<S: SessionService>(words: impl IntoIterator<Item = OsString>) -> Result<ExitCode, StartError> {
     let mut boot = Boot::begin(S::PROGRAM, S::ACCOUNT, words)?;
     boot.check_entry(S::SOLITARY, &[Kind::Inet, Kind::Unix, Kind::Fifo, Kind::Pass, Kind::StandAlone])?;
     let settings = Settings::load(&boot.startup)?;
@@ -164,7 +163,9 @@ impl Settings {
             max_idle: config.time("max_idle")?,
             max_use: u32::try_from(config.int("max_use")?).unwrap_or(u32::MAX),
             daemon_timeout: config.time("daemon_timeout")?,
-            session_limit: session_limit(config, &startup.service)?,
+            session_limit: u32::try_from(config.service_int(&startup.service, "session_limit")?)
+                .unwrap_or(u32::MAX)
+                .max(1),
         })
     }
 
@@ -182,17 +183,4 @@ impl Settings {
             beat: watchdog / 4,
         }
     }
-}
-
-/// `<service>_session_limit`, or `service_session_limit`.
-fn session_limit(config: &Config, service: &str) -> Result<u32, StartError> {
-    let name = format!("{service}_session_limit");
-    let limit = match config.optional_string(&name)? {
-        Some(text) if !text.is_empty() => text
-            .trim()
-            .parse()
-            .map_err(|_| StartError::Service(format!("bad numerical configuration: {name} = {text}")))?,
-        _ => config.int("service_session_limit")?,
-    };
-    Ok(u32::try_from(limit).unwrap_or(u32::MAX).max(1))
 }

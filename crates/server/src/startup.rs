@@ -92,7 +92,7 @@ pub(crate) struct Boot {
 
 /// `MAIL_CONFIG`, or the default configuration directory.
 fn configuration_directory() -> PathBuf {
-    std::env::var_os("MAIL_CONFIG").map_or_else(|| PathBuf::from("/etc/postfix"), PathBuf::from)
+    std::env::var_os("MAIL_CONFIG").map_or_else(|| PathBuf::from(config::DEFAULT_CONFIG_DIRECTORY), PathBuf::from)
 }
 
 impl Boot {
@@ -116,15 +116,20 @@ impl Boot {
 
         let mut config = Config::load(&configuration_directory())?;
         let service = arguments.service.clone().unwrap_or_else(|| called.clone());
-        config.set("process_name", &called);
-        config.set("service_name", &service);
-        for (name, value) in &arguments.overrides {
-            config.set(name, value);
+        config.set("process_name", called.as_str());
+        config.set("service_name", service.as_str());
+        for option in &arguments.overrides {
+            config.set_option(option)?;
         }
-        let mut options = log::Options::from_config(&config, &called)?;
+        let queue_directory = config.string("queue_directory")?;
+        std::env::set_current_dir(&queue_directory).map_err(StartError::system(format!("chdir {queue_directory}")))?;
+        let mut options = log::Options::from_config(&config, &called)?.within_queue_directory();
         options.verbose = arguments.verbose;
         options.also_stderr = arguments.stand_alone && arguments.verbose > 0;
         log::init(options);
+        for warning in config.warnings() {
+            log::warning!("{warning}");
+        }
 
         let mut boot = Boot {
             startup: Startup {
@@ -156,8 +161,6 @@ impl Boot {
             let problem = "needs the rights of root: say unprivileged=n in master.cf";
             return Err(StartError::Entry { service: boot.startup.service, problem });
         }
-        let queue_directory = boot.startup.config.string("queue_directory")?;
-        std::env::set_current_dir(&queue_directory).map_err(StartError::system(format!("chdir {queue_directory}")))?;
         Ok(boot)
     }
 

@@ -81,7 +81,7 @@ impl<S: SessionService> Harness<S> {
         let address = listener.local_addr()?;
         let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
         let (server, peer) = accepted?;
-        accept::start_inet(&self.service, &self.worker, server, peer, address);
+        accept::start_inet(&self.service, &self.worker, server, peer, peer, address);
         client
     }
 

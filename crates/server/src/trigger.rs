@@ -19,6 +19,8 @@ use crate::worker::{TaskGuard, Worker};
 const LIMIT: usize = 100;
 /// How long the rest of a wake-up may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a new client of a draining worker has to begin.
+const GRACE: Duration = Duration::from_secs(1);
 /// The kind byte of a trigger frame, behind the length.
 const TRIGGER: u8 = 2;
 
@@ -32,12 +34,13 @@ pub(crate) enum First {
     Nothing,
 }
 
-/// Waits for the client's first bytes, for as long as it takes unless the worker drains.
+/// Waits for the client's first bytes, for as long as it takes unless the worker drains. A client that was accepted just
+/// before that still gets the time to speak.
 pub(crate) async fn first(stream: &UnixStream, worker: &Worker) -> First {
     let mut header = [0u8; HEADER];
     let peeked = tokio::select! {
         peeked = peek(stream, &mut header) => peeked,
-        () = worker.draining() => return First::Nothing,
+        () = async { worker.draining().await; tokio::time::sleep(GRACE).await } => return First::Nothing,
     };
     match peeked {
         Ok(HEADER..) if header[HEADER - 1] == TRIGGER => {

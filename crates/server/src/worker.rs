@@ -20,12 +20,16 @@ pub(crate) struct State {
     pub(crate) peers: Peers,
     /// Sessions at a time.
     limit: Cell<u32>,
+    /// Master bounds the sessions of the service, and wants to know how many a draining worker still has.
+    bounded: Cell<bool>,
     /// The bound on `limit` that the configuration sets.
     own_limit: u32,
     /// Sessions after which the worker is replaced.
     max_served: u64,
     served: Cell<u64>,
     open: Cell<u32>,
+    /// Counts sessions and tasks, so that the minder sees those that were quick.
+    begun: Cell<u64>,
     /// Activity that is no session but must end before the worker does.
     tasks: Cell<u32>,
     draining: Cell<bool>,
@@ -36,6 +40,9 @@ pub(crate) struct State {
     /// A session has ended while there was no room for another.
     pub(crate) room: Notify,
     reload_needed: RefCell<Box<dyn Fn() -> bool>>,
+    /// Tables look changed from the start: somebody writes them just now, or they cannot be looked at from the jail. The
+    /// worker serves a client all the same, lest processes follow each other without doing anything.
+    changed_at_start: Cell<bool>,
 }
 
 /// Bounds of a worker.
@@ -51,10 +58,12 @@ impl Worker {
             control,
             peers,
             limit: Cell::new(bounds.own_limit),
+            bounded: Cell::new(false),
             own_limit: bounds.own_limit.max(1),
             max_served: bounds.max_served,
             served: Cell::new(0),
             open: Cell::new(0),
+            begun: Cell::new(0),
             tasks: Cell::new(0),
             draining: Cell::new(false),
             failed: Cell::new(false),
@@ -62,6 +71,7 @@ impl Worker {
             changed: Notify::new(),
             room: Notify::new(),
             reload_needed: RefCell::new(Box::new(|| false)),
+            changed_at_start: Cell::new(false),
         }));
         worker.set_share(share);
         worker
@@ -93,6 +103,7 @@ impl Worker {
     pub fn start_draining(&self) {
         if !self.0.draining.replace(true) {
             self.tell(ToMaster::Draining);
+            self.tell_serving();
             self.0.drain.notify_waiters();
             self.0.room.notify_waiters();
             self.0.changed.notify_one();
@@ -102,7 +113,8 @@ impl Worker {
     /// Starts draining when a table has changed; to be called by long sessions between transactions. True while
     /// draining.
     pub fn drain_if_reload_needed(&self) -> bool {
-        if !self.is_draining() && (self.0.reload_needed.borrow())() {
+        let first_due = self.0.changed_at_start.get() && self.0.begun.get() == 0;
+        if !self.is_draining() && !first_due && (self.0.reload_needed.borrow())() {
             self.start_draining();
         }
         self.is_draining()
@@ -157,14 +169,26 @@ impl Worker {
     }
 
     pub(crate) fn set_reload_check(&self, check: impl Fn() -> bool + 'static) {
+        if check() {
+            log::debug!("tables have changed since they were opened");
+            self.0.changed_at_start.set(true);
+        }
         *self.0.reload_needed.borrow_mut() = Box::new(check);
     }
 
     pub(crate) fn set_share(&self, share: u32) {
         let limit = if share == 0 { self.0.own_limit } else { share.min(self.0.own_limit) };
         self.0.limit.set(limit);
+        self.0.bounded.set(share != 0);
         self.0.room.notify_waiters();
         self.0.changed.notify_one();
+    }
+
+    /// What a draining worker no longer needs of its share goes to its successor.
+    fn tell_serving(&self) {
+        if self.is_draining() && self.0.bounded.get() {
+            self.tell(ToMaster::Serving(self.0.open.get()));
+        }
     }
 
     pub(crate) fn has_failed(&self) -> bool {
@@ -218,11 +242,8 @@ pub(crate) struct SessionGuard(Worker);
 impl SessionGuard {
     pub(crate) fn new(worker: Worker) -> SessionGuard {
         worker.change_open(|open| open + 1);
-        let served = worker.0.served.get() + 1;
-        worker.0.served.set(served);
-        if worker.0.max_served > 0 && served >= worker.0.max_served {
-            worker.start_draining();
-        }
+        worker.0.served.set(worker.0.served.get() + 1);
+        worker.0.begun.set(worker.0.begun.get() + 1);
         SessionGuard(worker)
     }
 }
@@ -230,11 +251,13 @@ impl SessionGuard {
 impl Drop for SessionGuard {
     fn drop(&mut self) {
         let worker = &self.0;
-        if std::thread::panicking() {
+        let max_served = worker.0.max_served;
+        if std::thread::panicking() || (max_served > 0 && worker.0.served.get() >= max_served) {
             worker.start_draining();
         }
         let full = worker.load() == Load::Full;
         worker.change_open(|open| open - 1);
+        worker.tell_serving();
         if full {
             worker.0.room.notify_one();
         }
@@ -250,6 +273,7 @@ pub(crate) struct TaskGuard(Worker);
 impl TaskGuard {
     pub(crate) fn new(worker: Worker) -> TaskGuard {
         worker.0.tasks.set(worker.0.tasks.get() + 1);
+        worker.0.begun.set(worker.0.begun.get() + 1);
         TaskGuard(worker)
     }
 }
@@ -300,7 +324,7 @@ pub(crate) async fn mind(worker: &Worker, minding: Minding, beat: impl Fn()) {
     let mut idle_since = Instant::now();
     let mut drain_since: Option<Instant> = None;
     let mut next_alive = Instant::now() + ALIVE;
-    let mut served = 0;
+    let mut begun = 0;
     loop {
         beat();
         let now = Instant::now();
@@ -314,13 +338,13 @@ pub(crate) async fn mind(worker: &Worker, minding: Minding, beat: impl Fn()) {
                 log::warning!("{} sessions did not end in time and are cut off", worker.sessions());
                 return;
             }
-        } else if busy || served != worker.0.served.get() {
+        } else if busy || begun != worker.0.begun.get() {
             idle_since = now;
         } else if minding.max_idle.is_some_and(|limit| now >= idle_since + limit) {
             worker.start_draining();
             return;
         }
-        served = worker.0.served.get();
+        begun = worker.0.begun.get();
         let load = worker.load();
         if rank(load) > rank(reported) {
             worker.tell(ToMaster::Load(load));

@@ -21,6 +21,25 @@ pub struct Local {
     pub offset: i32,
 }
 
+impl Local {
+    /// `Sat Nov 21 00:56:43 2026`, as asctime(3) without its line end.
+    #[must_use]
+    pub fn asctime(&self) -> String {
+        const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+        const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+        format!(
+            "{} {}{:3} {:02}:{:02}:{:02} {}",
+            DAYS[self.weekday % 7],
+            MONTHS[self.month % 12],
+            self.day,
+            self.hour,
+            self.minute,
+            self.second,
+            self.year
+        )
+    }
+}
+
 /// Reads the time zone now, so that [`local`] knows it in a jail without `/etc/localtime`.
 pub fn load_time_zone() {
     // The first conversion of a process reads the zone and keeps it.
@@ -47,6 +66,22 @@ pub fn local(seconds: i64) -> Local {
     }
 }
 
+/// The abbreviation of the local zone at `seconds` since the epoch (`UTC`, `CEST`); empty when there is none.
+#[must_use]
+pub fn zone_name(seconds: i64) -> String {
+    // SAFETY: all-zero is a valid tm, and localtime_r writes nothing else.
+    let mut tm: libc::tm = unsafe { std::mem::zeroed() };
+    let time = seconds as libc::time_t;
+    // SAFETY: both pointers are to live values of the right types.
+    unsafe { libc::localtime_r(&raw const time, &raw mut tm) };
+    if tm.tm_zone.is_null() {
+        return String::new();
+    }
+    // SAFETY: tm_zone is a NUL-terminated string that the C library keeps; it is copied at once.
+    let name = unsafe { std::ffi::CStr::from_ptr(tm.tm_zone) };
+    name.to_string_lossy().into_owned()
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
@@ -56,5 +91,6 @@ mod tests {
         let of_day = i64::from(local.hour * 3600 + local.minute * 60 + local.second);
         assert_eq!((seconds + i64::from(local.offset)).rem_euclid(86_400), of_day);
         assert_eq!(local.year, 2023);
+        assert!(super::zone_name(seconds).chars().all(|c| !c.is_control()));
     }
 }

@@ -168,3 +168,52 @@ fn prove(identity: &Identity) -> Result<(), Error> {
 pub fn private_umask() {
     umask(Mode::from_bits_truncate(0o077));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    /// Names the jail; set in the process that [`as_somebody_else`] changes.
+    const JAIL: &str = "SYS_TEST_JAIL";
+
+    /// Not a test: the process that gives up its rights, when the test below starts it.
+    #[test]
+    fn as_somebody_else() {
+        let Some(jail) = std::env::var_os(JAIL) else { return };
+        let mut identity = look_up("daemon").expect("look up").expect("account");
+        identity.add_groups(&[look_up_group("games").expect("group")]);
+        drop_privileges(&identity, Some(Path::new(&jail))).expect("drop");
+        assert!(!is_root());
+        assert_eq!(unistd::getcwd().expect("cwd"), Path::new("/"));
+        assert!(!Path::new("/etc").exists(), "outside the jail");
+        assert!(unistd::setuid(Uid::from_raw(0)).is_err());
+        assert!(unistd::setgroups(&[Gid::from_raw(0)]).is_err());
+        assert!(unistd::chroot(".").is_err());
+        // A second time there is nothing to give up from.
+        assert!(matches!(drop_privileges(&identity, None), Err(Error::Call { .. })));
+    }
+
+    #[test]
+    fn what_is_given_up_does_not_come_back() {
+        if !is_root() {
+            return;
+        }
+        let jail = std::env::temp_dir().join(format!("sys-jail-{}", std::process::id()));
+        std::fs::create_dir(&jail).expect("jail");
+        let status = Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", "privileges::tests::as_somebody_else"])
+            .env(JAIL, &jail)
+            .status();
+        std::fs::remove_dir(&jail).expect("jail is empty");
+        assert!(status.expect("run").success());
+    }
+
+    #[test]
+    fn root_is_nobody_to_become() {
+        let root = look_up("root").expect("look up").expect("account");
+        assert!(matches!(drop_privileges(&root, None), Err(Error::Root(name)) if name == "root"));
+        assert_eq!(look_up("no-such-account").expect("look up"), None);
+        assert!(matches!(look_up_group("no-such-group"), Err(Error::Unknown { kind: "group", .. })));
+    }
+}

@@ -37,15 +37,23 @@ pub enum Error {
         reason: String,
     },
     /// A file cannot be opened or read.
-    #[error("open {}: {source}", path.display())]
+    #[error("open {}: {}", path.display(), reason(source))]
     Open {
         /// The file.
         path: PathBuf,
         /// The cause.
         source: io::Error,
     },
+    /// An indexed file cannot be opened or read.
+    #[error("open database {}: {}", path.display(), reason(source))]
+    OpenDatabase {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
     /// A file cannot be written.
-    #[error("write {}: {source}", path.display())]
+    #[error("write {}: {}", path.display(), reason(source))]
     Write {
         /// The file.
         path: PathBuf,
@@ -81,6 +89,15 @@ pub enum Error {
     /// A parameter that tables depend on has a bad value.
     #[error(transparent)]
     Config(#[from] config::Error),
+}
+
+/// An error of the system in its own words, without the number that the standard library adds.
+fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    match (error.raw_os_error(), text.rfind(" (os error ")) {
+        (Some(_), Some(end)) => text[..end].to_owned(),
+        _ => text,
+    }
 }
 
 /// A lookup that has no answer now. Always a temporary error (4xx, defer), never "not found".

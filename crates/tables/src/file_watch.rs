@@ -1,32 +1,58 @@
-//! Noticing that a table's file changed: the open descriptor's modification time and link count.
+//! Noticing that a table's file changed: the open descriptor's times and link count.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
+
+/// What must stay as it was.
+#[derive(Clone, Copy)]
+enum Watched {
+    Link,
+    Content { modified: (i64, i64) },
+    Status { changed: (i64, i64) },
+}
 
 /// The file as it was when opened. The descriptor stays open, so a jail does not matter.
 pub(crate) struct FileWatch {
     file: File,
-    modified: Option<(i64, i64)>,
+    watched: Watched,
+}
+
+fn modified(metadata: &Metadata) -> (i64, i64) {
+    (metadata.mtime(), metadata.mtime_nsec())
+}
+
+fn status_changed(metadata: &Metadata) -> (i64, i64) {
+    (metadata.ctime(), metadata.ctime_nsec())
 }
 
 impl FileWatch {
     /// Notices rewriting and replacement.
     pub(crate) fn by_content(file: &File) -> io::Result<Self> {
-        let metadata = file.metadata()?;
-        Ok(Self { file: file.try_clone()?, modified: Some((metadata.mtime(), metadata.mtime_nsec())) })
+        let watched = Watched::Content { modified: modified(&file.metadata()?) };
+        Ok(Self { file: file.try_clone()?, watched })
     }
 
     /// Notices replacement only: tables with several writers show new content without being opened again.
     pub(crate) fn by_link(file: &File) -> io::Result<Self> {
-        Ok(Self { file: file.try_clone()?, modified: None })
+        Ok(Self { file: file.try_clone()?, watched: Watched::Link })
     }
 
-    /// Whether the open file is gone from its directory or was written to. An error of `fstat(2)` is no change.
+    /// Notices rewriting, replacement and changes of owner or permissions.
+    pub(crate) fn by_status(file: &File) -> io::Result<Self> {
+        let watched = Watched::Status { changed: status_changed(&file.metadata()?) };
+        Ok(Self { file: file.try_clone()?, watched })
+    }
+
+    /// Whether the open file is gone from its directory or is not as it was. An error of `fstat(2)` is no change.
     pub(crate) fn has_changed(&self) -> bool {
         self.file.metadata().is_ok_and(|metadata| {
             metadata.nlink() == 0
-                || self.modified.is_some_and(|modified| modified != (metadata.mtime(), metadata.mtime_nsec()))
+                || match self.watched {
+                    Watched::Link => false,
+                    Watched::Content { modified: before } => before != modified(&metadata),
+                    Watched::Status { changed } => changed != status_changed(&metadata),
+                }
         })
     }
 }
@@ -34,7 +60,8 @@ impl FileWatch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn replacement_and_rewriting_are_noticed() {
@@ -42,6 +69,7 @@ mod tests {
         let path = directory.path().join("t");
         fs::write(&path, "a").expect("write");
         let file = File::options().write(true).open(&path).expect("open");
+        file.set_permissions(Permissions::from_mode(0o600)).expect("mode");
         let (content, link) = (FileWatch::by_content(&file).expect("stat"), FileWatch::by_link(&file).expect("stat"));
         assert!(!content.has_changed() && !link.has_changed());
         file.set_modified(std::time::UNIX_EPOCH).expect("time");

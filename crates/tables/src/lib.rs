@@ -5,7 +5,9 @@
 
 mod address_lookup;
 pub mod base64;
+pub mod build;
 pub mod cidr;
+pub mod command;
 mod error;
 pub mod file_values;
 mod file_watch;
@@ -16,7 +18,6 @@ pub mod list;
 mod maps;
 mod match_list;
 pub mod open;
-mod report;
 mod settings;
 pub mod source;
 mod stale;

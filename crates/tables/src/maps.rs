@@ -9,7 +9,6 @@ use crate::error::{Error, LookupError};
 use crate::flags::Flags;
 use crate::list;
 use crate::open;
-use crate::report::warning;
 use crate::settings::Settings;
 use crate::table::{Table, shown};
 
@@ -33,6 +32,12 @@ pub struct Maps {
     title: &'static str,
     flags: Flags,
     members: Vec<Member>,
+}
+
+impl std::fmt::Debug for Maps {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Maps").field("title", &self.title).field("tables", &self.members.len()).finish_non_exhaustive()
+    }
 }
 
 impl Maps {
@@ -60,7 +65,7 @@ impl Maps {
                 Ok(table) => Member::Open(table),
                 Err(error) if settings.open_error_is_fatal => return Err(error),
                 Err(error) => {
-                    warning!("{title}: {name} is unavailable. {error}");
+                    log::warning!("{title}: {name} is unavailable. {error}");
                     Member::Broken { name: name.to_owned(), reason: format!("table is unavailable. {error}") }
                 }
             });
@@ -136,7 +141,7 @@ impl Maps {
                 Member::Open(table) => table,
                 Member::Broken { name, reason } => {
                     let error = LookupError { table: name.clone(), key: shown(key), reason: reason.clone() };
-                    warning!("{}: {error}", self.title);
+                    log::warning!("{}: {error}", self.title);
                     return Err(error);
                 }
             };
@@ -146,8 +151,8 @@ impl Maps {
             match table.lookup(key) {
                 Ok(None) => {}
                 Ok(Some(value)) if value.is_empty() && !self.flags.contains(Flags::EMPTY_VALUES) => {
-                    warning!("{} lookup of {} returns an empty string result", self.title, shown(key));
-                    warning!("{} should return NO RESULT in case of NOT FOUND", self.title);
+                    log::warning!("{} lookup of {} returns an empty string result", self.title, shown(key));
+                    log::warning!("{} should return NO RESULT in case of NOT FOUND", self.title);
                     return Err(LookupError {
                         table: table.name().to_owned(),
                         key: shown(key),
@@ -156,7 +161,7 @@ impl Maps {
                 }
                 Ok(Some(value)) => return Ok(Some(Hit { value, table: table.name() })),
                 Err(error) => {
-                    warning!("{}: {error}", self.title);
+                    log::warning!("{}: {error}", self.title);
                     return Err(error);
                 }
             }

@@ -17,7 +17,6 @@ use crate::fold;
 use crate::keys;
 use crate::list;
 use crate::open;
-use crate::report::warning;
 use crate::settings::Settings;
 use crate::table::{Table, shown};
 
@@ -61,6 +60,15 @@ pub struct MatchList {
     parent: bool,
     utf8: bool,
     patterns: Vec<Pattern>,
+}
+
+impl std::fmt::Debug for MatchList {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MatchList")
+            .field("title", &self.title)
+            .field("patterns", &self.patterns.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl MatchList {
@@ -118,7 +126,7 @@ impl MatchList {
                 Ok(()) => {}
                 Err(error) if settings.open_error_is_fatal => return Err(error),
                 Err(error) => {
-                    warning!("{}: {bare} is unavailable. {error}", self.title);
+                    log::warning!("{}: {bare} is unavailable. {error}", self.title);
                     let element = Element::Broken { name: bare.to_owned(), reason: error.to_string() };
                     self.patterns.push(Pattern { matches, element });
                 }
@@ -154,20 +162,19 @@ impl MatchList {
     }
 
     fn parse(&self, element: &str, settings: &Settings) -> Result<Element, Error> {
-        if element.contains(':') && !element.starts_with('[') {
-            // An IPv6 address or network is not a table: 2001:db8::/32.
-            let is_network = self.kind == Kind::Hosts && cidr::looks_like_ipv6(element);
-            if !is_network {
-                return Ok(Element::Table(open::open(element, settings, Flags::DEFAULT)?));
-            }
+        // An IPv6 address or network is no table: 2001:db8::/32.
+        let is_ipv6 = self.kind == Kind::Hosts && cidr::looks_like_ipv6(element);
+        if element.contains(':') && !element.starts_with('[') && !is_ipv6 {
+            return Ok(Element::Table(open::open(element, settings, Flags::DEFAULT)?));
         }
-        if self.kind == Kind::Hosts && cidr::looks_numeric(element) {
-            let network = cidr::parse(element).map_err(|reason| Error::Pattern {
-                title: self.title.to_owned(),
-                pattern: element.to_owned(),
-                reason,
-            })?;
-            return Ok(Element::Network(network));
+        if self.kind == Kind::Hosts {
+            match cidr::parse(element) {
+                Ok(network) => return Ok(Element::Network(network)),
+                Err(reason) if cidr::looks_numeric(element) => {
+                    return Err(Error::Pattern { title: self.title.to_owned(), pattern: element.to_owned(), reason });
+                }
+                Err(_) => {}
+            }
         }
         Ok(Element::Text(fold::fold(element.as_bytes(), self.utf8)))
     }
@@ -218,12 +225,12 @@ impl MatchList {
                     Element::Text(text) => self.text_matches(text, name, address),
                     Element::Network(network) => parsed.is_some_and(|parsed| network.contains(parsed)),
                     Element::Table(table) => self.table_matches(table, name, address).inspect_err(|error| {
-                        warning!("{}: {error}", self.title);
+                        log::warning!("{}: {error}", self.title);
                     })?,
                     Element::Broken { name: table, reason } => {
                         let key = shown(if name.is_empty() { address } else { name });
                         let error = LookupError { table: table.clone(), key, reason: reason.clone() };
-                        warning!("{}: {error}", self.title);
+                        log::warning!("{}: {error}", self.title);
                         return Err(error);
                     }
                 };
@@ -334,6 +341,8 @@ mod tests {
             ("localhost", "localhost", "127.0.0.1", true),
             ("inline:{127.0.0.1=x}", "unknown", "127.0.0.1", true),
             ("static:all", "unknown", "10.0.0.1", true),
+            ("10.0 10.0.0.1", "unknown", "10.0.0.1", true),
+            ("bad/host [x] 10.0.0.1", "unknown", "10.0.0.1", true),
         ] {
             let list = list(spec, Kind::Hosts, true);
             assert_eq!(

@@ -4,8 +4,6 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use crate::report::warning;
-
 /// A source that was written this recently may be being indexed right now.
 const SETTLED: Duration = Duration::from_secs(100);
 
@@ -14,6 +12,6 @@ pub(crate) fn warn_if_older_than_source(index: &File, index_path: &Path, source:
     let (Ok(index), Ok(source_metadata)) = (index.metadata(), fs::metadata(source)) else { return };
     let (Ok(built), Ok(changed)) = (index.modified(), source_metadata.modified()) else { return };
     if changed > built && SystemTime::now().duration_since(changed).is_ok_and(|age| age > SETTLED) {
-        warning!("database {} is older than source file {}", index_path.display(), source.display());
+        log::warning!("database {} is older than source file {}", index_path.display(), source.display());
     }
 }

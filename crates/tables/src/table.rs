@@ -8,7 +8,6 @@ use bstr::{BString, ByteSlice};
 use crate::error::{Fault, LookupError};
 use crate::flags::Flags;
 use crate::fold;
-use crate::report::warning;
 
 /// Longest part of a key that error messages show.
 const SHOWN_KEY: usize = 100;
@@ -74,7 +73,7 @@ impl Table {
     /// The table has no answer now; a temporary error.
     pub fn lookup(&self, key: &[u8]) -> Result<Option<BString>, LookupError> {
         if self.utf8 && !key.is_ascii() && key.to_str().is_err() {
-            warning!("{} lookup: key \"{}\" is not UTF-8, treated as not found", self.name, shown(key));
+            log::warning!("{} lookup: key \"{}\" is not UTF-8, treated as not found", self.name, shown(key));
             return Ok(None);
         }
         let folds = if self.source.is_fixed() {

@@ -118,7 +118,6 @@ impl Scheduler {
     /// Deliveries that a job still needs, with what is still unread of its message.
     fn size_of(&self, id: Id<Job>) -> usize {
         let job = &self.jobs[id];
-        let settings = &self.transports[job.transport.0 as usize].settings;
-        job.deliveries + settings.deliveries(self.messages[job.message].unread)
+        job.deliveries + self.messages[job.message].unread.div_ceil(job.batch)
     }
 }

@@ -104,9 +104,4 @@ impl TransportSettings {
             limit => limit.min(MOST),
         }
     }
-
-    /// Deliveries that `recipients` take.
-    pub(super) fn deliveries(&self, recipients: usize) -> usize {
-        recipients.div_ceil(self.batch())
-    }
 }

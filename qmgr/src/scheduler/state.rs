@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::arena::Id;
 use super::timer::Timer;
 use super::window::Window;
-use super::{Action, Assignment, DeliveryId, MessageId, Moment, Scheduler, TransportId, TransportSettings};
+use super::{Action, Assignment, DeliveryId, Moment, Scheduler, TransportId, TransportSettings};
 
 /// Connections to one transport that may wait for an agent to take them at a time.
 const MOST_CONNECTING: usize = 2;
@@ -23,8 +23,9 @@ pub(super) struct Transport {
     pub(super) throttled: Option<(Moment, Rc<dsn::Dsn>)>,
     /// Inside its rate delay.
     pub(super) delayed: bool,
-    /// Deliveries that connected agents have room for.
-    pub(super) room: u32,
+    /// Deliveries that connected agents have room for; below zero while a delivery is on its way to an agent that has
+    /// just left.
+    pub(super) room: i64,
     /// Connections on the way.
     pub(super) connecting: usize,
     /// Deliveries on the way.
@@ -47,7 +48,6 @@ pub(super) struct Transport {
 pub(super) struct Destination {
     pub(super) transport: TransportId,
     pub(super) key: Rc<[u8]>,
-    pub(super) nexthop: Rc<str>,
     /// Tells this use of the place from others, for timers.
     pub(super) generation: u64,
     pub(super) window: Window,
@@ -72,6 +72,8 @@ pub(super) struct Destination {
 pub(super) struct Message {
     pub(super) sequence: u64,
     pub(super) entered: Moment,
+    /// Each recipient is a delivery of its own.
+    pub(super) single: bool,
     /// Recipients still in the file.
     pub(super) unread: usize,
     /// A read was asked for.
@@ -82,8 +84,6 @@ pub(super) struct Message {
     pub(super) held: usize,
     pub(super) in_flight: usize,
     pub(super) jobs: Vec<(TransportId, Id<Job>)>,
-    /// [`Action::Done`] was said.
-    pub(super) done: bool,
 }
 
 /// A message's part at one transport.
@@ -92,6 +92,8 @@ pub(super) struct Job {
     pub(super) message: Id<Message>,
     pub(super) transport: TransportId,
     pub(super) peers: Vec<Id<Peer>>,
+    /// Recipients of one delivery.
+    pub(super) batch: usize,
     /// Deliveries that its waiting recipients take.
     pub(super) deliveries: usize,
     /// Deliveries already sent.
@@ -161,11 +163,20 @@ impl Transport {
     }
 }
 
+impl Destination {
+    /// For people.
+    fn nexthop(&self) -> Rc<str> {
+        let nexthop = self.key.rsplit(|byte| *byte == 0).next().unwrap_or_default();
+        String::from_utf8_lossy(nexthop).into()
+    }
+}
+
 impl Message {
-    pub(super) fn new(sequence: u64, now: Moment, unread: usize) -> Message {
+    pub(super) fn new(sequence: u64, now: Moment, unread: usize, single: bool) -> Message {
         Message {
             sequence,
             entered: now,
+            single,
             unread,
             reading: false,
             last_read: now,
@@ -173,7 +184,6 @@ impl Message {
             held: 0,
             in_flight: 0,
             jobs: Vec::new(),
-            done: false,
         }
     }
 }
@@ -195,7 +205,7 @@ impl Scheduler {
         let key = transport.destination_key(assignment);
         let destination = match transport.destinations.get(&*key) {
             Some(id) => *id,
-            None => self.add_destination(number, &key, assignment.nexthop),
+            None => self.add_destination(number, &key),
         };
         if let Some((_, why)) = &self.destinations[destination].dead {
             return Err(why.clone());
@@ -207,13 +217,11 @@ impl Scheduler {
                 self.add_peer(message, sequence, number, destination)
             }
         };
-        let transport = &mut self.transports[number.0 as usize];
-        let batch = transport.settings.batch();
-        transport.held += 1;
+        self.transports[number.0 as usize].held += 1;
         self.held += 1;
         self.messages[message].held += 1;
         let peer = &mut self.peers[peer];
-        let grows = peer.recipients.len().is_multiple_of(batch);
+        let grows = peer.recipients.len().is_multiple_of(self.jobs[peer.job].batch);
         peer.recipients.push_back(assignment.recipient);
         if grows {
             let job = peer.job;
@@ -223,14 +231,13 @@ impl Scheduler {
         Ok((number, destination))
     }
 
-    fn add_destination(&mut self, transport: TransportId, key: &[u8], nexthop: &str) -> Id<Destination> {
+    fn add_destination(&mut self, transport: TransportId, key: &[u8]) -> Id<Destination> {
         self.sequence += 1;
         let record = &mut self.transports[transport.0 as usize];
         let key: Rc<[u8]> = key.into();
         let id = self.destinations.insert(Destination {
             transport,
             key: key.clone(),
-            nexthop: nexthop.into(),
             generation: self.sequence,
             window: Window::new(&record.settings),
             busy: 0,
@@ -254,10 +261,13 @@ impl Scheduler {
     ) -> Id<Peer> {
         let known = self.messages[message].jobs.iter().find(|(have, _)| *have == transport).map(|(_, job)| *job);
         let job = known.unwrap_or_else(|| {
+            let single = self.messages[message].single;
+            let batch = if single { 1 } else { self.transports[transport.0 as usize].settings.batch() };
             let job = self.jobs.insert(Job {
                 message,
                 transport,
                 peers: Vec::new(),
+                batch,
                 deliveries: 0,
                 sent: 0,
                 slots_used: 0,
@@ -309,11 +319,11 @@ impl Scheduler {
         job.class = class;
     }
 
-    /// Recipients that were left by a dead agent go back to the head of their destination.
-    pub(super) fn put_back(&mut self, done: &Delivery, unreported: Vec<u32>) {
+    /// Recipients that were left by a dead agent, or never reached one, go back to the head of their destination.
+    pub(super) fn put_back(&mut self, done: &Delivery, unreported: Vec<u32>, crashes: u8) {
         if let Some((_, why)) = self.destinations[done.destination].dead.clone() {
             self.release_from(done.transport, done.message, unreported.len());
-            let message = MessageId(done.message.number());
+            let message = self.message_id(done.message);
             self.actions.push_back(Action::Defer { message, recipients: unreported, why });
             return;
         }
@@ -322,15 +332,15 @@ impl Scheduler {
             Some(peer) => *peer,
             None => self.add_peer(done.message, sequence, done.transport, done.destination),
         };
-        let settings = &self.transports[done.transport.0 as usize].settings;
         let peer = &mut self.peers[peer];
-        peer.crashes = peer.crashes.max(done.crashes + 1);
-        let before = settings.deliveries(peer.recipients.len());
+        peer.crashes = peer.crashes.max(crashes);
+        let batch = self.jobs[peer.job].batch;
+        let before = peer.recipients.len().div_ceil(batch);
         for recipient in unreported.into_iter().rev() {
             peer.recipients.push_front(recipient);
         }
         let job = peer.job;
-        self.jobs[job].deliveries += settings.deliveries(peer.recipients.len()) - before;
+        self.jobs[job].deliveries += peer.recipients.len().div_ceil(batch) - before;
         self.reclass(job);
         self.refresh(done.destination);
     }
@@ -373,7 +383,7 @@ impl Scheduler {
             if transport.throttled.is_some() || transport.delayed {
                 return;
             }
-            if transport.room == 0 {
+            if transport.room <= 0 {
                 while transport.connecting < MOST_CONNECTING.min(transport.ready.len()) {
                     transport.connecting += 1;
                     self.actions.push_back(Action::Connect(id));
@@ -394,10 +404,11 @@ impl Scheduler {
             self.timers.set(now + transport.settings.transport_rate_delay, Timer::Transport(id));
         }
         let waiting = &mut self.peers[peer];
-        let before = transport.settings.deliveries(waiting.recipients.len());
-        let take = waiting.recipients.len().min(transport.settings.batch());
+        let batch = self.jobs[waiting.job].batch;
+        let before = waiting.recipients.len().div_ceil(batch);
+        let take = waiting.recipients.len().min(batch);
         let recipients: Vec<u32> = waiting.recipients.drain(..take).collect();
-        let after = transport.settings.deliveries(waiting.recipients.len());
+        let after = waiting.recipients.len().div_ceil(batch);
         let crashes = waiting.crashes;
         let emptied = waiting.recipients.is_empty();
         let number = waiting.job;
@@ -415,6 +426,7 @@ impl Scheduler {
             self.remove_peer(peer);
         }
         self.refresh(destination);
+        let number = self.message_id(message);
         let delivery = self.deliveries.insert(Delivery {
             transport: id,
             destination,
@@ -425,7 +437,7 @@ impl Scheduler {
         self.actions.push_back(Action::Deliver {
             delivery: DeliveryId(delivery.number()),
             transport: id,
-            message: MessageId(message.number()),
+            message: number,
             recipients,
         });
     }
@@ -438,13 +450,13 @@ impl Scheduler {
         for peer in waiting {
             let recipients: Vec<u32> = std::mem::take(&mut self.peers[peer].recipients).into();
             let job = self.peers[peer].job;
-            let gone = self.transports[transport.0 as usize].settings.deliveries(recipients.len());
+            let gone = recipients.len().div_ceil(self.jobs[job].batch);
             self.jobs[job].deliveries -= gone;
             self.reclass(job);
             let message = self.jobs[job].message;
             self.remove_peer(peer);
             self.release_from(transport, message, recipients.len());
-            let number = MessageId(message.number());
+            let number = self.message_id(message);
             self.actions.push_back(Action::Defer { message: number, recipients, why: why.clone() });
             messages.push(message);
         }
@@ -464,15 +476,15 @@ impl Scheduler {
     /// Lets a message go of which nothing is left.
     pub(super) fn consider_done(&mut self, id: Id<Message>) {
         let Some(message) = self.messages.get(id) else { return };
-        if message.held > 0 || message.unread > 0 || message.reading || message.done {
+        if message.held > 0 || message.unread > 0 || message.reading {
             return;
         }
         self.hungry.remove(&(message.sequence, id));
-        self.messages[id].done = true;
-        for (_, job) in std::mem::take(&mut self.messages[id].jobs) {
+        self.actions.push_back(Action::Done(self.message_id(id)));
+        let jobs = self.messages.remove(id).map(|message| message.jobs);
+        for (_, job) in jobs.into_iter().flatten() {
             self.jobs.remove(job);
         }
-        self.actions.push_back(Action::Done(MessageId(id.number())));
     }
 
     fn warn_if_clogged(&mut self, now: Moment, id: Id<Destination>) {
@@ -487,7 +499,7 @@ impl Scheduler {
         destination.quiet_until = now + self.limits.clog_warning;
         self.actions.push_back(Action::Clogged {
             transport: self.transports[destination.transport.0 as usize].name.clone(),
-            destination: destination.nexthop.clone(),
+            destination: destination.nexthop(),
             share,
             total: self.messages.len(),
         });

@@ -1,2 +1,7 @@
-//! posthouse-error.
-fn main() {}
+//! error, retry: return or defer mail with the reason that the routing tables give.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    delivery::run::<posthouse_error::ErrorAgent>()
+}

@@ -1,2 +1,5 @@
-//! posthouse-flush.
-fn main() {}
+//! flush: see the library of this program.
+
+fn main() -> std::process::ExitCode {
+    server::run::<posthouse_flush::Flush>()
+}

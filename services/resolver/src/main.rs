@@ -1,2 +1,7 @@
-//! posthouse-resolver.
-fn main() {}
+//! The resolver program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    server::run::<posthouse_resolver::ResolverService>()
+}

@@ -1,2 +1,7 @@
-//! posthouse-rewrite.
-fn main() {}
+//! The trivial-rewrite program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    server::run::<posthouse_rewrite::Rewrite>()
+}

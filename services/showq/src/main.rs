@@ -1,2 +1,5 @@
-//! posthouse-showq.
-fn main() {}
+//! showq: see the library of this program.
+
+fn main() -> std::process::ExitCode {
+    server::run::<posthouse_showq::Showq>()
+}

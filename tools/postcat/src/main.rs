@@ -1,2 +1,5 @@
-//! posthouse-postcat.
-fn main() {}
+//! postcat: see the library of this program.
+
+fn main() -> std::process::ExitCode {
+    posthouse_postcat::run()
+}

@@ -1,2 +1,7 @@
-//! posthouse-postfix.
-fn main() {}
+//! postfix: see the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    postfix::run(std::env::args_os().skip(1))
+}

@@ -1,2 +1,5 @@
-//! posthouse-postqueue.
-fn main() {}
+//! postqueue: see the library of this program.
+
+fn main() -> std::process::ExitCode {
+    posthouse_postqueue::run()
+}

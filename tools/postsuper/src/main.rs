@@ -1,2 +1,5 @@
-//! posthouse-postsuper.
-fn main() {}
+//! postsuper: see the library of this program.
+
+fn main() -> std::process::ExitCode {
+    posthouse_postsuper::run()
+}

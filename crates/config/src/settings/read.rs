@@ -208,6 +208,12 @@ impl Config {
         Err(Error::Range { origin: self.origin(name), name: name.to_owned(), value, relation, limit })
     }
 
+    /// The error of a program that cannot use a value: it names where the value was set. `kind` says what it should be.
+    #[must_use]
+    pub fn invalid_value(&self, kind: &'static str, name: &str, value: String) -> Error {
+        self.bad_value(kind, name, value)
+    }
+
     fn bad_value(&self, kind: &'static str, name: &str, value: String) -> Error {
         Error::BadValue { origin: self.origin(name), kind, name: name.to_owned(), value }
     }

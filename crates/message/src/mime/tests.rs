@@ -82,6 +82,11 @@ fn long_lines_come_in_pieces() {
 }
 
 #[test]
+fn blanks_before_the_colon_go() {
+    assert_eq!(trace("Subject \t: a\n\n", true)[0], "Primary Subject: a");
+}
+
+#[test]
 fn problems() {
     let found = |message: &[u8]| {
         let mut parser = Parser::new(Limits { nesting: 1, ..Limits::default() }, true);
@@ -103,7 +108,7 @@ fn problems() {
 
 proptest! {
     #[test]
-    fn nothing_is_lost(lines in proptest::collection::vec("[ -~]{0,20}|--B|--B--|X: y|Content-Type: multipart/x; boundary=B|", 0..40)) {
+    fn nothing_is_lost(lines in proptest::collection::vec("[ -9;-~]{0,20}|--B|--B--|X: y|Content-Type: multipart/x; boundary=B|", 0..40)) {
         let mut parser = Parser::new(Limits::default(), true);
         let mut output: Vec<u8> = Vec::new();
         fn take(step: &Step<'_>, output: &mut Vec<u8>) {

@@ -11,6 +11,7 @@ pub use content::{Content, Line};
 pub use edit::{kill_record, mark_done, mark_warned};
 pub use envelope::{ENVELOPE_LIMIT, Envelope, Place, Reader, Warning};
 pub use recipients::{Batch, Position, Recipient};
+pub(crate) use size::listed_size;
 pub use size::{SEND_OPTIONS, SIZE_DATA, SizeRecord};
 pub use writer::{Options, Places, Summary, Writer};
 

@@ -46,6 +46,15 @@ pub(crate) enum Form {
     UnknownFlags,
 }
 
+/// For listings: the size to show, and the offset of the extracted segment where the record says it.
+pub(crate) fn listed_size(data: &[u8]) -> Option<(u64, Option<u64>)> {
+    match SizeRecord::parse(data) {
+        Form::Known(size) => Some((size.content_length, size.content_offset.checked_add(size.content_size))),
+        Form::SizeOnly(size) => Some((size, None)),
+        Form::Unusable | Form::UnknownFlags => None,
+    }
+}
+
 impl SizeRecord {
     /// The record's data.
     #[must_use]

@@ -24,6 +24,17 @@ pub struct Record<'a> {
     pub data: &'a [u8],
 }
 
+/// One record of a file that may be broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnyRecord<'a> {
+    /// Its type byte, of whatever value.
+    pub byte: u8,
+    /// Where its type byte is in the file.
+    pub offset: u64,
+    /// Its data, of any bytes.
+    pub data: &'a [u8],
+}
+
 macro_rules! record_types {
     ($($(#[$doc:meta])* $name:ident = $byte:literal, $text:literal;)*) => {
         /// What a record is. The byte `L` means a content filter outside of the content ([`RecordType::FILTER`]).

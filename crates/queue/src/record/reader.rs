@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{ReadAt, Record, RecordType, number};
+use super::{AnyRecord, ReadAt, Record, RecordType, number};
 use crate::error::{Error, Problem};
 
 /// Longest record that a reader accepts unless told otherwise, in bytes: far above any line_length_limit in use.
@@ -35,10 +35,16 @@ pub struct Reader<S> {
 
 /// A record's place in the buffer.
 struct Extent {
-    kind: RecordType,
+    byte: u8,
     offset: u64,
     from: usize,
     to: usize,
+}
+
+impl Extent {
+    fn kind(&self) -> Result<RecordType, Error> {
+        RecordType::from_byte(self.byte).ok_or_else(|| Error::malformed(self.offset, Problem::UnknownType(self.byte)))
+    }
 }
 
 impl<S: ReadAt> Reader<S> {
@@ -115,10 +121,30 @@ impl<S: ReadAt> Reader<S> {
     /// # Errors
     /// [`Error::Io`], or [`Error::Malformed`] for anything that is no record.
     pub fn read_raw(&mut self) -> Result<Option<Record<'_>>, Error> {
-        Ok(match self.advance()? {
-            Some(extent) => Some(self.record(&extent)),
-            None => None,
-        })
+        let Some(extent) = self.advance()? else { return Ok(None) };
+        let kind = extent.kind()?;
+        Ok(Some(self.record(kind, &extent)))
+    }
+
+    /// As [`Reader::read_raw`], but with any type byte: for showing files that may be broken.
+    ///
+    /// # Errors
+    /// As [`Reader::read_raw`], unknown types excepted.
+    pub fn read_any(&mut self) -> Result<Option<AnyRecord<'_>>, Error> {
+        let Some(extent) = self.advance()? else { return Ok(None) };
+        let data = &self.buffer[extent.from..extent.to];
+        Ok(Some(AnyRecord { byte: extent.byte, offset: extent.offset, data }))
+    }
+
+    /// The type byte of the next record; `None` at the end of the file.
+    ///
+    /// # Errors
+    /// The error of `pread(2)`.
+    pub fn peek(&mut self) -> Result<Option<u8>, Error> {
+        if self.filled == self.position {
+            self.fill(1)?;
+        }
+        Ok(self.buffer[self.position..self.filled].first().copied())
     }
 
     /// The next record that means something: pointers are followed, padding is skipped.
@@ -128,10 +154,10 @@ impl<S: ReadAt> Reader<S> {
     pub fn read(&mut self) -> Result<Option<Record<'_>>, Error> {
         loop {
             let Some(extent) = self.advance()? else { return Ok(None) };
-            match extent.kind {
+            match extent.kind()? {
                 RecordType::Pointer => self.jump(&extent)?,
                 RecordType::Padding => {}
-                _ => return Ok(Some(self.record(&extent))),
+                kind => return Ok(Some(self.record(kind, &extent))),
             }
         }
     }
@@ -167,28 +193,30 @@ impl<S: ReadAt> Reader<S> {
         self.follow(extent.offset, &data[..length])
     }
 
-    fn record(&self, extent: &Extent) -> Record<'_> {
-        Record { kind: extent.kind, offset: extent.offset, data: &self.buffer[extent.from..extent.to] }
+    fn record(&self, kind: RecordType, extent: &Extent) -> Record<'_> {
+        Record { kind, offset: extent.offset, data: &self.buffer[extent.from..extent.to] }
     }
 
     /// Steps over the next record.
     fn advance(&mut self) -> Result<Option<Extent>, Error> {
-        if self.filled - self.position < LONGEST_HEADER && !self.fill(LONGEST_HEADER)? && self.filled == self.position {
+        // Near the end of a file there is often less than the longest header, and it is enough.
+        let have = &self.buffer[self.position..self.filled];
+        let is_whole = have.get(1..).is_some_and(|length| length.iter().take(4).any(|byte| byte & 0x80 == 0));
+        if !is_whole && have.len() < LONGEST_HEADER && !self.fill(LONGEST_HEADER)? && self.filled == self.position {
             return Ok(None);
         }
         let offset = self.offset();
         let header = &self.buffer[self.position..self.filled];
-        let kind = RecordType::from_byte(header[0])
-            .ok_or_else(|| Error::malformed(offset, Problem::UnknownType(header[0])))?;
+        let byte = header[0];
         let mut length = 0usize;
         let mut used = 1;
         loop {
-            let Some(byte) = header.get(used) else {
+            let Some(bits) = header.get(used) else {
                 return Err(Error::malformed(offset, Problem::TruncatedRecord));
             };
-            length |= usize::from(byte & 0x7f) << (7 * (used - 1));
+            length |= usize::from(bits & 0x7f) << (7 * (used - 1));
             used += 1;
-            if byte & 0x80 == 0 {
+            if bits & 0x80 == 0 {
                 break;
             }
             if used == LONGEST_HEADER {
@@ -204,7 +232,7 @@ impl<S: ReadAt> Reader<S> {
         let from = self.position + used;
         let to = from + length;
         self.position = to;
-        Ok(Some(Extent { kind, offset, from, to }))
+        Ok(Some(Extent { byte, offset, from, to }))
     }
 
     /// Reads until `needed` bytes follow the position; false at the end of the file.

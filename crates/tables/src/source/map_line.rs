@@ -17,7 +17,7 @@ pub enum MapLineError {
     #[error("unbalanced '\"' in '{0}' -- ignoring this line")]
     Unbalanced(String),
     /// No key or no value.
-    #[error("expected format: key whitespace value -- ignoring this line")]
+    #[error("expected format: key whitespace value")]
     Format,
 }
 

@@ -11,7 +11,6 @@ use bstr::{BString, ByteSlice};
 use crate::cidr::{self, Network};
 use crate::error::{Error, Fault};
 use crate::file_watch::FileWatch;
-use crate::report::warning;
 use crate::table::Source;
 use crate::types::rule_text::{RuleText, keyword};
 
@@ -104,12 +103,12 @@ impl Cidr {
         let mut rules: Vec<Matcher> = Vec::new();
         let mut blocks: Vec<(Matcher, usize)> = Vec::new();
         for (line, number) in lines {
-            let skip = |reason: &str| warning!("cidr map {name}, line {number}: {reason}: skipping this rule");
+            let skip = |reason: &str| log::warning!("cidr map {name}, line {number}: {reason}: skipping this rule");
             if let Some(rest) = keyword(line, "endif") {
                 if !rest.is_empty() {
                     skip("garbage after ENDIF");
                 } else if blocks.pop().is_none() {
-                    warning!("cidr map {name}, line {number}: ignoring ENDIF without matching IF");
+                    log::warning!("cidr map {name}, line {number}: ignoring ENDIF without matching IF");
                 }
                 continue;
             }
@@ -134,7 +133,7 @@ impl Cidr {
             }
             if block {
                 if !value.is_empty() {
-                    warning!("cidr map {name}, line {number}: ignoring extra text after IF pattern");
+                    log::warning!("cidr map {name}, line {number}: ignoring extra text after IF pattern");
                 }
                 blocks.push((matcher, *number));
                 continue;
@@ -147,7 +146,7 @@ impl Cidr {
             values.push(value.into());
         }
         for (_, number) in blocks {
-            warning!("cidr map {name}, line {number}: IF has no matching ENDIF");
+            log::warning!("cidr map {name}, line {number}: IF has no matching ENDIF");
         }
         let v6 = sweep(&rules, false);
         let v4 = sweep(&rules, true);

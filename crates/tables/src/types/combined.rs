@@ -10,7 +10,6 @@ use crate::error::{Error, Fault};
 use crate::flags::Flags;
 use crate::list;
 use crate::open;
-use crate::report;
 use crate::settings::Settings;
 use crate::table::{EachEntry, Source, Table, shown};
 
@@ -143,9 +142,9 @@ impl Source for Debug {
         let answer = ask(&self.0, key);
         let (name, key) = (self.0.name(), shown(key));
         match &answer {
-            Ok(Some(value)) => report::write_info(format_args!("{name} lookup: \"{key}\" = \"{value}\"")),
-            Ok(None) => report::write_info(format_args!("{name} lookup: \"{key}\" = \"not_found\"")),
-            Err(fault) => report::write_info(format_args!("{name} lookup: \"{key}\" = \"error: {fault}\"")),
+            Ok(Some(value)) => log::info!("{name} lookup: \"{key}\" = \"{value}\""),
+            Ok(None) => log::info!("{name} lookup: \"{key}\" = \"not_found\""),
+            Err(fault) => log::info!("{name} lookup: \"{key}\" = \"error: {fault}\""),
         }
         answer
     }

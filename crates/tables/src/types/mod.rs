@@ -1,10 +1,13 @@
 //! One module per table type.
 
+mod berkeley;
+pub(crate) mod cdb;
 pub(crate) mod cidr;
 pub(crate) mod combined;
 pub(crate) mod environ;
 pub(crate) mod fail;
 pub(crate) mod fixed_value;
+pub(crate) mod hash;
 pub(crate) mod inline;
 pub(crate) mod internal;
 pub(crate) mod lmdb;

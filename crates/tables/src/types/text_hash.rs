@@ -11,7 +11,6 @@ use crate::error::{Error, Fault};
 use crate::file_watch::FileWatch;
 use crate::flags::Flags;
 use crate::fold;
-use crate::report::warning;
 use crate::source::{LogicalLines, parse_map_line};
 use crate::table::{EachEntry, Source};
 
@@ -25,7 +24,7 @@ pub(crate) struct TextHash {
 impl TextHash {
     pub(crate) fn open(name: &str, flags: Flags, utf8: bool) -> Result<Self, Error> {
         let path = Path::new(name);
-        let failed = |source| Error::Open { path: path.to_owned(), source };
+        let failed = |source| Error::OpenDatabase { path: path.to_owned(), source };
         let file = File::open(path).map_err(failed)?;
         let watch = FileWatch::by_content(&file).map_err(failed)?;
         let mut table = Self { values: HashMap::new(), order: Vec::new(), watch };
@@ -34,28 +33,31 @@ impl TextHash {
             match parse_map_line(&line.text, utf8) {
                 Ok((key, value, like_alias)) => {
                     if like_alias {
-                        warning!(
+                        log::warning!(
                             "{name}, line {}: record is in \"key: value\" format; is this an alias file?",
                             line.line
                         );
                     }
                     let key = if flags.contains(Flags::NO_FOLD) { key.to_owned() } else { fold::fold(key, utf8) };
                     if table.values.contains_key(BStr::new(&key)) {
-                        warning!("{name}, line {}: duplicate entry: \"{key}\"", line.line);
+                        log::warning!("{name}, line {}: duplicate entry: \"{key}\"", line.line);
                         continue;
                     }
                     let value = if flags.contains(Flags::FILE_VALUES) {
-                        crate::file_values::encode(value).map_err(|reason| Error::Format {
-                            path: path.to_owned(),
-                            reason: format!("line {}: {reason}", line.line),
-                        })?
+                        match crate::file_values::encode(value) {
+                            Ok(encoded) => encoded,
+                            Err(reason) => {
+                                log::warning!("{name}, line {}: {reason}: skipping this entry", line.line);
+                                continue;
+                            }
+                        }
                     } else {
                         value.to_owned()
                     };
                     table.values.insert(key.clone(), value);
                     table.order.push(key);
                 }
-                Err(reason) => warning!("{name}, line {}: {reason}", line.line),
+                Err(reason) => log::warning!("{name}, line {}: {reason}", line.line),
             }
         }
         Ok(table)

@@ -6,7 +6,6 @@ mod substitution;
 
 use bstr::{BString, ByteSlice};
 
-use crate::report::warning;
 use prefilter::{Dialect, Prefilter};
 use rules::Statement;
 use substitution::Template;
@@ -68,7 +67,7 @@ impl<E: Engine> Rules<E> {
         let mut literals = Vec::new();
         let mut open: Vec<usize> = Vec::new();
         for (line, number) in lines {
-            let warn = |reason: &str| warning!("{} map {name}, line {number}: {reason}", E::KIND);
+            let warn = |reason: &str| log::warning!("{} map {name}, line {number}: {reason}", E::KIND);
             match rules::parse(line, E::SECOND_PATTERN) {
                 Err(reason) => warn(&format!("{reason}: skipping this rule")),
                 Ok(Statement::EndIf { extra }) => {
@@ -86,7 +85,7 @@ impl<E: Engine> Rules<E> {
                                 action: Action::EndIf,
                                 line: *number,
                             });
-                            literals.push(None);
+                            literals.push(Vec::new());
                         }
                     }
                 }
@@ -102,7 +101,7 @@ impl<E: Engine> Rules<E> {
                             let action = Action::If { end: usize::MAX };
                             let negated = pattern.negated;
                             rules.push(Rule { pattern: Some(compiled), negated, unless: None, action, line: *number });
-                            literals.push(None);
+                            literals.push(Vec::new());
                         }
                     }
                 }
@@ -119,10 +118,9 @@ impl<E: Engine> Rules<E> {
                     match compiled {
                         Err(reason) => warn(&format!("{reason}: skipping this rule")),
                         Ok((compiled, unless, template)) => {
-                            let literal = if pattern.negated {
-                                None
-                            } else {
-                                E::dialect(pattern.flags).and_then(|dialect| prefilter::literals(pattern.text, dialect))
+                            let literal = match E::dialect(pattern.flags) {
+                                Some(dialect) if !pattern.negated => prefilter::required(pattern.text, dialect),
+                                _ => Vec::new(),
                             };
                             literals.push(literal);
                             rules.push(Rule {
@@ -138,7 +136,7 @@ impl<E: Engine> Rules<E> {
             }
         }
         for start in open {
-            warning!("{} map {name}, line {}: IF has no matching ENDIF", E::KIND, rules[start].line);
+            log::warning!("{} map {name}, line {}: IF has no matching ENDIF", E::KIND, rules[start].line);
         }
         let prefilter = Prefilter::build(&literals);
         Self { name: name.to_owned(), rules, prefilter }
@@ -223,7 +221,103 @@ impl<E: Engine> Rules<E> {
 
     /// Warns; the answer is that the rule does not match.
     fn failed(&self, rule: &Rule<E>, reason: &str) -> bool {
-        warning!("{} map {}, line {}: {reason}", E::KIND, self.name, rule.line);
+        log::warning!("{} map {}, line {}: {reason}", E::KIND, self.name, rule.line);
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Tables with the filter answer as without it.
+    fn agrees<E: Engine>(patterns: &[String], key: &str, utf8: bool) -> Result<(), TestCaseError> {
+        let lines: Vec<_> = patterns
+            .iter()
+            .enumerate()
+            .map(|(index, pattern)| (format!("/{pattern}/ {index}").into(), index))
+            .collect();
+        let filtered = Rules::<E>::compile("test", &lines, utf8, true);
+        let mut plain = Rules::<E>::compile("test", &lines, utf8, true);
+        plain.prefilter = None;
+        prop_assert_eq!(filtered.lookup(key.as_bytes(), utf8), plain.lookup(key.as_bytes(), utf8), "{:?}", patterns);
+        Ok(())
+    }
+
+    fn pattern() -> impl Strategy<Value = String> {
+        let item = prop::sample::select(vec![
+            "a",
+            "b",
+            "ab",
+            "abc",
+            "bca",
+            "k",
+            "s",
+            ".",
+            "\\.",
+            "x*",
+            "b?",
+            "c+",
+            "a{2}",
+            "b{0,2}",
+            "[ab]",
+            "[^a]",
+            "[]a]",
+            "(a|bc)",
+            "(abc|bca)",
+            "(abc|)",
+            "(abc)?",
+            "(ab)*",
+            "(bca){1,2}",
+            "|",
+            "^",
+            "$",
+            "\\w",
+            "\\b",
+            "\\/",
+            "ü",
+            "a++",
+            "a+?",
+        ]);
+        prop::collection::vec(item, 1..6).prop_map(|items| items.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn the_prefilter_changes_no_answer(
+            patterns in prop::collection::vec(pattern(), 10..30),
+            key in "[abckxABC./üK\u{212a}\u{17f}]{0,12}",
+        ) {
+            agrees::<sys::posix_regex::PosixRegex>(&patterns, &key, false)?;
+            agrees::<sys::pcre::Pcre>(&patterns, &key, false)?;
+            agrees::<sys::pcre::Pcre>(&patterns, &key, true)?;
+        }
+    }
+
+    #[test]
+    fn blocks_end_where_they_should_with_the_filter_too() {
+        let mut lines: Vec<(BString, usize)> =
+            (0..20).map(|number| (format!("/nothing{number}like/ no{number}").into(), number)).collect();
+        for (number, rule) in
+            ["if /outer/", "/inside/ in", "if !/deep/", "/shallow/ sh", "endif", "/outer/ out", "endif", "/last/ la"]
+                .into_iter()
+                .enumerate()
+        {
+            lines.push((rule.into(), 20 + number));
+        }
+        let rules = Rules::<sys::pcre::Pcre>::compile("test", &lines, false, true);
+        assert!(rules.prefilter.is_some());
+        for (key, expected) in [
+            ("outer inside", Some("in")),
+            ("inside", None),
+            ("outer shallow", Some("sh")),
+            ("outer deep shallow", Some("out")),
+            ("last", Some("la")),
+            ("outer last", Some("out")),
+            ("nothing7like", Some("no7")),
+        ] {
+            assert_eq!(rules.lookup(key.as_bytes(), false), expected.map(BString::from), "{key}");
+        }
     }
 }

@@ -1,0 +1,263 @@
+//! Which notices a message's log calls for, and their content.
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+use bstr::{BString, ByteSlice};
+use dsn::notice::{Kind, Notice, Recipient, Returned};
+use dsn::{Action, Notify, Return};
+use ipc::bounce::{Notice as Wanted, Request};
+use message::date::{self, Zone};
+use queue::log_file::{self, Entry};
+use queue::{Directory, Spool};
+
+use crate::settings::Settings;
+
+/// A notice that is ready to be submitted.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// Envelope sender of the notice; empty for the null sender.
+    pub sender: BString,
+    /// Envelope recipient, internal form.
+    pub recipient: BString,
+    /// Whom it tells.
+    pub addressee: Addressee,
+    /// The notice, without the returned message.
+    pub notice: Notice,
+}
+
+/// Whom a notice tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Addressee {
+    /// The sender of the message.
+    Sender,
+    /// The postmaster, by `notify_classes`.
+    Postmaster,
+}
+
+/// The message that a notice is about.
+#[derive(Debug)]
+pub struct Original {
+    /// The queue file; none when it can no longer be read.
+    pub file: Option<Arc<File>>,
+    /// Offset of the first content record.
+    pub content_offset: u64,
+    content_length: u64,
+    arrival: i64,
+    message_id: Option<BString>,
+}
+
+/// Most recipients in one notice; the rest of an enormous message goes into further ones.
+pub const RECIPIENTS_PER_NOTICE: usize = 10_000;
+
+impl Original {
+    /// Looks at the message's queue file. One that is gone or broken still gets its notice.
+    #[must_use]
+    pub fn open(spool: &Spool, request: &Request) -> Original {
+        let missing = Original { file: None, content_offset: 0, content_length: 0, arrival: 0, message_id: None };
+        let Ok(file) = spool.open_read(request.directory, &request.queue_id) else { return missing };
+        let file = Arc::new(file);
+        let Ok(reader) = queue::message::Reader::open(Arc::clone(&file)) else { return missing };
+        let envelope = reader.envelope();
+        Original {
+            content_offset: envelope.size.content_offset,
+            content_length: envelope.size.content_length,
+            arrival: envelope.arrival.0,
+            message_id: envelope.attribute("message_id").cloned().filter(|id| !id.contains(&b'\n')),
+            file: Some(file),
+        }
+    }
+}
+
+/// Reads the log that a request is about.
+///
+/// # Errors
+/// The error of the log file; a log that does not exist has no entries.
+pub fn read_log(spool: &Spool, directory: Directory, request: &Request) -> io::Result<Vec<Entry>> {
+    const MOST_ENTRIES: usize = 1_000_000;
+    let Some(mut reader) = log_file::read(spool, directory, &request.queue_id)? else { return Ok(Vec::new()) };
+    let mut entries = Vec::new();
+    while let Some(entry) = reader.next_entry()? {
+        entries.push(entry);
+        if entries.len() >= MOST_ENTRIES {
+            break;
+        }
+    }
+    Ok(entries)
+}
+
+/// The notices that `entries` call for.
+#[must_use]
+pub fn notices(
+    request: &Request,
+    entries: &[Entry],
+    original: &Original,
+    settings: &Settings,
+    now: i64,
+) -> Vec<Outgoing> {
+    let composer = Composer { request, original, settings, now };
+    let mut all = Vec::new();
+    let wanted: Vec<&Entry> = entries.iter().filter(|entry| is_wanted(request.notice, entry.notify)).collect();
+    let from_us = request.sender == settings.double_bounce_sender
+        || request.sender.split_str(b"@").next() == Some(settings.double_bounce_sender.as_bytes());
+    if from_us {
+        // Never a notice about our own postmaster notices.
+        log::warning!("{}: undeliverable postmaster notification discarded", request.queue_id);
+        return all;
+    }
+    let entries: Vec<&Entry> = entries.iter().collect();
+    match request.notice {
+        Wanted::Failure if request.sender.is_empty() => {
+            if settings.notifies("bounce") || settings.notifies("2bounce") {
+                composer.add(&mut all, &entries, Addressee::Postmaster, &settings.double_bounce_recipient, false);
+            }
+        }
+        Wanted::Failure => {
+            composer.add_for_sender(&mut all, &wanted);
+            if settings.notifies("bounce") {
+                composer.add(&mut all, &entries, Addressee::Postmaster, &settings.bounce_recipient, true);
+            }
+        }
+        Wanted::Delay if request.sender.is_empty() => {
+            if settings.notifies("delay") {
+                composer.add(&mut all, &entries, Addressee::Postmaster, &settings.delay_recipient, true);
+            }
+        }
+        Wanted::Delay => {
+            composer.add_for_sender(&mut all, &wanted);
+            if settings.notifies("delay") {
+                composer.add(&mut all, &entries, Addressee::Postmaster, &settings.delay_recipient, true);
+            }
+        }
+        Wanted::Success if request.sender.is_empty() => {}
+        Wanted::Success => composer.add_for_sender(&mut all, &entries),
+    }
+    all
+}
+
+/// Whether the sender wants to hear about a recipient (RFC 3461 4.1).
+fn is_wanted(notice: Wanted, notify: Notify) -> bool {
+    let wants = |bit| notify.is_unspecified() || notify.contains(bit);
+    match notice {
+        Wanted::Failure => wants(Notify::FAILURE),
+        Wanted::Delay => wants(Notify::DELAY),
+        // A trace log has only what was asked for.
+        Wanted::Success => true,
+    }
+}
+
+struct Composer<'a> {
+    request: &'a Request,
+    original: &'a Original,
+    settings: &'a Settings,
+    now: i64,
+}
+
+impl Composer<'_> {
+    /// To the sender; one notice per recipient for VERP mail, so that each comes back to its own address.
+    fn add_for_sender(&self, all: &mut Vec<Outgoing>, entries: &[&Entry]) {
+        match self.request.verp {
+            Some(delimiters) => {
+                for entry in entries {
+                    let to = verp_address(&self.request.sender, &entry.recipient, delimiters);
+                    self.add(all, &[*entry], Addressee::Sender, &to, false);
+                }
+            }
+            None => self.add(all, entries, Addressee::Sender, &self.request.sender, false),
+        }
+    }
+
+    fn add(&self, all: &mut Vec<Outgoing>, entries: &[&Entry], addressee: Addressee, to: &[u8], copy: bool) {
+        for part in entries.chunks(RECIPIENTS_PER_NOTICE) {
+            let sender = match addressee {
+                Addressee::Sender => BString::default(),
+                Addressee::Postmaster => self.settings.double_bounce_sender.clone(),
+            };
+            let notice = self.notice(part, addressee, to, copy);
+            all.push(Outgoing { sender, recipient: to.into(), addressee, notice });
+        }
+    }
+
+    fn notice(&self, entries: &[&Entry], addressee: Addressee, to: &[u8], copy: bool) -> Notice {
+        let (settings, request) = (self.settings, self.request);
+        let kind = match request.notice {
+            Wanted::Failure => Kind::Failure,
+            Wanted::Delay => Kind::Delay,
+            Wanted::Success if entries.iter().any(|entry| is_probe(entry.action)) => Kind::Verify,
+            Wanted::Success => Kind::Success,
+        };
+        let template = settings.template(kind);
+        let postmaster = addressee == Addressee::Postmaster;
+        let local = |seconds: i64| {
+            let zone = sys::clock::local(seconds);
+            date::format(seconds, Zone { offset: zone.offset, name: &sys::clock::zone_name(seconds) })
+        };
+        Notice {
+            kind,
+            postmaster_copy: postmaster,
+            date: local(self.now),
+            from: template.from.clone(),
+            subject: if postmaster { template.postmaster_subject.clone() } else { template.subject.clone() },
+            to: address::external(to),
+            message_id: self.original.message_id.clone(),
+            charset: template.charset.clone(),
+            text: if postmaster { BString::default() } else { template.text.clone() },
+            boundary: format!("{}.{}/{}", request.queue_id, self.now, settings.myhostname),
+            myhostname: settings.myhostname.clone(),
+            mail_name: settings.mail_name.clone(),
+            queue_id: request.queue_id.to_string(),
+            sender: address::external(&request.sender),
+            envelope_id: request.envelope_id.as_ref().map(|id| smtp_proto::xtext::encode(id)),
+            arrival: local(if self.original.arrival > 0 { self.original.arrival } else { self.now }),
+            retry_until: Some(local(self.original.arrival + settings.maximal_queue_lifetime)),
+            recipients: entries.iter().map(|entry| recipient(entry)).collect(),
+            returned: self.returned(kind, copy),
+            smtputf8: request.send_options & 1 != 0,
+            eight_bit: request.encoding == "8bit",
+        }
+    }
+
+    /// How much of the message comes back: all of a failure, within bounce_size_limit and unless `RET=HDRS`.
+    fn returned(&self, kind: Kind, copy: bool) -> Returned {
+        let small = self.settings.bounce_size_limit == 0
+            || (self.original.content_length > 0 && self.original.content_length <= self.settings.bounce_size_limit);
+        if self.original.file.is_none() {
+            Returned::Unavailable
+        } else if kind == Kind::Failure && !copy && small && self.request.ret != Some(Return::Headers) {
+            Returned::Full
+        } else {
+            Returned::Headers
+        }
+    }
+}
+
+fn is_probe(action: Action) -> bool {
+    matches!(action, Action::Deliverable | Action::Undeliverable)
+}
+
+/// The sender address with the recipient in it: `owner+user=domain@list` for `owner@list` and delimiters `+=`.
+fn verp_address(sender: &[u8], recipient: &[u8], [first, second]: [u8; 2]) -> BString {
+    let Some((local, domain)) = sender.rsplit_once_str(b"@") else { return sender.into() };
+    let recipient = address::internal(recipient);
+    let encoded: Vec<u8> = match recipient.rsplit_once_str(b"@") {
+        Some((user, host)) => [user, &[second], host].concat(),
+        None => recipient.into(),
+    };
+    [local, &[first], &encoded, b"@", domain].concat().into()
+}
+
+fn recipient(entry: &Entry) -> Recipient {
+    Recipient {
+        address: entry.recipient.clone(),
+        original: entry.original_recipient.clone(),
+        dsn_original: entry.dsn_original.clone(),
+        action: entry.action,
+        dsn: dsn::Dsn {
+            status: entry.status,
+            reason: entry.reason.clone(),
+            diagnostic: entry.diagnostic.clone(),
+            remote_mta: entry.remote_mta.clone(),
+        },
+    }
+}

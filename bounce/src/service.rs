@@ -1,0 +1,137 @@
+//! Requests of the queue manager.
+
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use config::Config;
+use ipc::Connection;
+use ipc::bounce::{Answer, Notice, Request};
+use log::lines::{NoticeTo, delay_notification, failure_notification, success_notification};
+use queue::{Directory, Spool, log_file};
+use server::{Account, Client, SessionService, StartError, Startup, Worker};
+
+use crate::compose::{Addressee, Original, Outgoing, notices, read_log};
+use crate::settings::Settings;
+use crate::submit::{self, submit};
+
+/// One of the three services: which log it reads depends on its name.
+#[derive(Debug)]
+pub struct Bounce {
+    settings: Arc<Settings>,
+    spool: Spool,
+    directory: Directory,
+}
+
+impl SessionService for Bounce {
+    const PROGRAM: &'static str = "bounce";
+    const ACCOUNT: Account = Account::MailOwner;
+
+    fn prepare(start: &Startup) -> Result<Self, StartError> {
+        Ok(Bounce {
+            settings: Arc::new(Settings::load(&start.config)?),
+            spool: Spool::open(&start.config)?,
+            directory: directory_of(&start.config, &start.service)?,
+        })
+    }
+
+    async fn session(self: Rc<Self>, client: Client, worker: Worker) {
+        let Some(mut connection) = client.into_connection() else { return };
+        loop {
+            let request = tokio::select! {
+                request = connection.receive::<Request>() => request,
+                () = worker.draining() => return,
+            };
+            let answered = match request {
+                Ok(Some(request)) => connection.send(&self.answer(request, &worker).await).await,
+                Ok(None) => return,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = answered {
+                log::warning!("problem talking to the queue manager: {error}");
+                return;
+            }
+        }
+    }
+}
+
+/// The log that a service reads.
+fn directory_of(config: &Config, service: &str) -> Result<Directory, config::Error> {
+    if service == config.string("defer_service_name")? {
+        Ok(Directory::Defer)
+    } else if service == config.string("trace_service_name")? {
+        Ok(Directory::Trace)
+    } else {
+        Ok(Directory::Bounce)
+    }
+}
+
+impl Bounce {
+    async fn answer(&self, request: Request, worker: &Worker) -> Answer {
+        let request = Arc::new(request);
+        let prepared = {
+            let (spool, directory, settings) = (self.spool.clone(), self.directory, Arc::clone(&self.settings));
+            let request = Arc::clone(&request);
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs().cast_signed());
+            worker
+                .run_blocking(move || {
+                    let entries = read_log(&spool, directory, &request)?;
+                    let original = Original::open(&spool, &request);
+                    let notices = notices(&request, &entries, &original, &settings, now);
+                    Ok::<_, std::io::Error>((notices, original))
+                })
+                .await
+        };
+        let (outgoing, original) = match prepared {
+            Some(Ok(prepared)) => prepared,
+            Some(Err(error)) => {
+                log::warning!("{}: {} log: {error}", request.queue_id, self.directory.name());
+                return Answer::Failed;
+            }
+            None => return Answer::Failed,
+        };
+        if !outgoing.is_empty()
+            && let Err(error) = self.submit_all(&request, &outgoing, &original).await
+        {
+            log::warning!("{}: sender notification failed: {error}", request.queue_id);
+            return Answer::Failed;
+        }
+        if request.notice == Notice::Delay {
+            return Answer::Done;
+        }
+        // Only now: a notice twice is better than none.
+        let (spool, directory) = (self.spool.clone(), self.directory);
+        let removed = worker.run_blocking(move || log_file::remove(&spool, directory, &request.queue_id)).await;
+        match removed {
+            Some(Ok(_)) => Answer::Done,
+            Some(Err(error)) => {
+                log::warning!("cannot remove a {} log: {error}", directory.name());
+                Answer::Done
+            }
+            None => Answer::Failed,
+        }
+    }
+
+    async fn submit_all(
+        &self,
+        request: &Request,
+        outgoing: &[Outgoing],
+        original: &Original,
+    ) -> Result<(), submit::Error> {
+        let mut connection = Connection::connect(Path::new(&self.settings.cleanup)).await.map_err(ipc::Error::Io)?;
+        for notice in outgoing {
+            let id = submit(&mut connection, notice, original, self.settings.ipc_timeout).await?;
+            let to = match notice.addressee {
+                Addressee::Sender => NoticeTo::Sender,
+                Addressee::Postmaster => NoticeTo::Postmaster,
+            };
+            match request.notice {
+                Notice::Failure => failure_notification(request.queue_id.as_str(), to, id.as_str()),
+                Notice::Delay => delay_notification(request.queue_id.as_str(), to, id.as_str()),
+                Notice::Success => success_notification(request.queue_id.as_str(), id.as_str()),
+            }
+        }
+        Ok(())
+    }
+}
