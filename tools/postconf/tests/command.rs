@@ -115,6 +115,14 @@ fn json() {
 }
 
 #[test]
+fn raw_parameters_are_shown_as_they_are() {
+    let base = tempfile::tempdir().expect("a directory");
+    write(base.path(), "luser_relay = $user@x ${y\n", "a unix - - - - - local -o forward_path=$home/x\n");
+    let output = postconf(base.path(), &["-c", ".", "-nxh"]);
+    assert_eq!((text(&output.stdout), text(&output.stderr)), (".\n$user@x ${y\n".to_owned(), String::new()));
+}
+
+#[test]
 fn templates_and_facts() {
     let base = tempfile::tempdir().expect("a directory");
     write(base.path(), "myhostname = mx.example.com\n", "");
