@@ -225,20 +225,14 @@ impl Mapping {
             Ok(None) => return Ok(Vec::new()),
             Err(_) => return Err(Unmapped::Lookup { title: maps.title(), address: address.into() }),
         };
-        let value = match hit.value.strip_prefix(b"@") {
-            Some(domain) if !domain.contains(&b',') => {
-                let (localpart, _) = address::split(address);
-                let localpart = match &hit.extension {
-                    Some(extension) => &localpart[..localpart.len() - extension.len()],
-                    None => localpart,
-                };
-                vec![address::join(localpart, Some(domain.trim_ascii()))]
-            }
-            _ => address::header::AddressList::parse(&hit.value, usize::MAX).into_addresses().collect(),
-        };
+        if let Some(domain) = hit.value.strip_prefix(b"@").filter(|domain| !domain.contains(&b',')) {
+            // The user stays as it is, extension included.
+            let (localpart, _) = address::split(address);
+            return Ok(vec![(self.local)(&address::join(localpart, Some(domain.trim_ascii())))]);
+        }
+        let value = address::header::AddressList::parse(&hit.value, usize::MAX).into_addresses();
         let extension = hit.extension.filter(|_| propagate);
         Ok(value
-            .into_iter()
             .map(|result| {
                 let mut result = (self.local)(&result);
                 if let Some(extension) = &extension {
