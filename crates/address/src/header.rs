@@ -66,10 +66,9 @@ impl AddressList {
     /// dropped, and [`AddressList::is_truncated`] says so.
     #[must_use]
     pub fn parse(value: &[u8], token_limit: usize) -> AddressList {
-        let mut scanner = Scanner { rest: value };
         let mut lexemes = Vec::new();
         let mut truncated = false;
-        while let Some(lexeme) = scanner.next() {
+        for lexeme in (Scanner { rest: value }) {
             if lexemes.len() == token_limit {
                 truncated = true;
                 break;
