@@ -264,11 +264,29 @@ impl Mapping {
 pub enum Error {
     /// A parameter.
     #[error(transparent)]
-    Config(#[from] config::Error),
+    Config(Box<config::Error>),
     /// A table.
     #[error(transparent)]
-    Table(#[from] tables::Error),
+    Table(Box<tables::Error>),
     /// Address rewriting.
     #[error(transparent)]
-    Routing(#[from] routing::Error),
+    Routing(Box<routing::Error>),
+}
+
+impl From<config::Error> for Error {
+    fn from(error: config::Error) -> Error {
+        Error::Config(Box::new(error))
+    }
+}
+
+impl From<tables::Error> for Error {
+    fn from(error: tables::Error) -> Error {
+        Error::Table(Box::new(error))
+    }
+}
+
+impl From<routing::Error> for Error {
+    fn from(error: routing::Error) -> Error {
+        Error::Routing(Box::new(error))
+    }
 }

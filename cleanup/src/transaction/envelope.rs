@@ -89,7 +89,7 @@ impl Transaction {
             }
         }
         self.sender = address;
-        self.write_sender(sender.envelope_id.as_deref().map(|id| id.as_slice()), sender.ret)
+        self.write_sender(sender.envelope_id.as_ref().map(|id| id.as_ref()), sender.ret)
             .map_err(|error| self.write_error(&error))
     }
 

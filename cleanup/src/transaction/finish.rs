@@ -130,7 +130,7 @@ impl Transaction {
         if options & SMTPUTF8_REQUESTED != 0 || detect {
             let header = self.headers.internationalized;
             let sender = !self.sender.is_ascii();
-            let needed = u32::from(header) * SMTPUTF8_HEADER | u32::from(sender) * SMTPUTF8_SENDER;
+            let needed = (u32::from(header) * SMTPUTF8_HEADER) | (u32::from(sender) * SMTPUTF8_SENDER);
             options |= needed | if needed != 0 { SMTPUTF8_REQUESTED } else { 0 };
         }
         self.writer.set_send_options(options);
