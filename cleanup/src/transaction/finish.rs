@@ -110,7 +110,7 @@ impl Transaction {
         if let Some(id) = self.headers.message_id.as_ref().filter(|id| !id.is_empty()) {
             self.writer.attribute("message_id", id)?;
         }
-        match self.encoding.filter(|_| self.encoding != self.begin.encoding) {
+        match self.encoding {
             Some(Encoding::EightBit) => self.writer.attribute("encoding", b"8bit")?,
             Some(Encoding::SevenBit) => self.writer.attribute("encoding", b"7bit")?,
             None => false,
