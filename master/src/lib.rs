@@ -40,6 +40,10 @@ const PROGRAM: &str = "master";
 
 /// Runs master with the arguments after the program's name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // What a shell or supervisor left open must not end up in every program.
+    if let Err(error) = sys::inherited::close_from(3) {
+        log::warning!("close_range: {error}");
+    }
     log::init(log::Options::before_configuration(PROGRAM));
     match start(arguments) {
         Ok(code) => code,
@@ -110,7 +114,7 @@ fn serve(options: Options, config: &Config, ready: Option<OwnedFd>) -> Result<()
     detach::allow_many_descriptors();
 
     let mut shell = Shell::new(Instance::new(options, config, settings)?)?;
-    shell.begin()?;
+    let offer = shell.listen()?;
     // The socket of postlogd is there now.
     start_log(config, verbose)?;
     shell.instance().announce_start();
@@ -121,6 +125,8 @@ fn serve(options: Options, config: &Config, ready: Option<OwnedFd>) -> Result<()
     if !shell.instance().options.stay_attached {
         detach::close_terminal(shell.instance().options.keep_stdout)?;
     }
+    // Not before: who waits for the end of our standard error would wait for the programs as well.
+    shell.begin(offer);
     log::set_batching(true);
     shell.run()
 }

@@ -105,7 +105,12 @@ async fn serve<A: Agent>(
         tokio::select! {
             biased;
             () = outbox.filled.notified() => {}
-            Some(_) = deliveries.join_next(), if !deliveries.is_empty() => {}
+            Some(ended) = deliveries.join_next(), if !deliveries.is_empty() => {
+                if ended.is_err() {
+                    // It panicked: its recipients are deferred, and this process is not to be trusted for long.
+                    worker.start_draining();
+                }
+            }
             message = connection.receive_while_flushing() => match message? {
                 Some(ToAgent::Deliver(request)) => {
                     let file = connection.take_descriptor()?;
@@ -123,4 +128,129 @@ async fn serve<A: Agent>(
     // The queue manager has gone; what has begun is finished, so that no message is sent twice for a reload.
     while deliveries.join_next().await.is_some() {}
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use config::Config;
+    use dsn::{Action, Delivery, Dsn, Status};
+    use ipc::delivery::{Recipient, Request};
+    use server::testing::{self, Harness};
+    use tokio::sync::Notify;
+
+    struct Fake {
+        release: Notify,
+    }
+
+    impl Agent for Fake {
+        const PROGRAM: &'static str = "discard";
+        const ACCOUNT: Account = Account::MailOwner;
+
+        fn prepare(_start: &Startup) -> Result<Fake, StartError> {
+            Ok(Fake { release: Notify::new() })
+        }
+
+        async fn deliver(self: Rc<Self>, mut job: Job) {
+            match job.request.nexthop.as_str() {
+                "wait" => self.release.notified().await,
+                "panic" => panic!("as asked"),
+                _ => {}
+            }
+            let dsn = Dsn::new(Status::success(0, 0), "delivered");
+            job.report(0, b"none", Delivery::Sent { action: Action::Delivered, dsn });
+            job.finish(None);
+        }
+    }
+
+    fn request(id: u64, nexthop: &str) -> ToAgent {
+        ToAgent::Deliver(Box::new(Request {
+            id,
+            directory: queue::Directory::Active,
+            queue_id: "ABC".parse().expect("id"),
+            content_offset: 0,
+            content_length: 0,
+            nexthop: nexthop.into(),
+            encoding: String::new(),
+            send_options: 0,
+            sender: "s@x".into(),
+            envelope_id: None,
+            ret: None,
+            arrival: (1, 0),
+            active: (2, 0),
+            attributes: Vec::new(),
+            trace_flags: 0,
+            recipients: vec![Recipient { address: "r@x".into(), ..Recipient::default() }],
+        }))
+    }
+
+    async fn ask(qmgr: &mut Connection, id: u64, nexthop: &str) {
+        let file = std::fs::File::open("/dev/null").expect("open").into();
+        qmgr.queue_with_descriptor(&request(id, nexthop), file).expect("queue");
+        qmgr.flush().await.expect("flush");
+    }
+
+    /// The next answers, as (request, word).
+    async fn answers(qmgr: &mut Connection, count: usize) -> Vec<(u64, &'static str)> {
+        let mut answers = Vec::new();
+        for _ in 0..count {
+            answers.push(match qmgr.expect::<FromAgent>().await.expect("answer") {
+                FromAgent::Outcome { request, delivery, .. } => (request, delivery.word()),
+                FromAgent::Finished { request, .. } => (request, "finished"),
+                FromAgent::Draining => (0, "draining"),
+                other => panic!("{other:?}"),
+            });
+        }
+        answers
+    }
+
+    #[test]
+    fn deliveries_side_by_side_and_a_clean_end() {
+        testing::run(async {
+            log::capture();
+            let startup = Startup::for_tests(Config::from_text("").expect("configuration"), "discard");
+            let harness: Harness<Service<Fake>> = Harness::start(&startup).await.expect("start");
+            let mut qmgr = Connection::new(harness.connect().expect("connect"));
+            assert_eq!(qmgr.expect::<FromAgent>().await.expect("hello"), FromAgent::Hello { capacity: CAPACITY });
+            ask(&mut qmgr, 1, "wait").await;
+            ask(&mut qmgr, 2, "go").await;
+            assert_eq!(
+                answers(&mut qmgr, 2).await,
+                [(2, "sent"), (2, "finished")],
+                "the first does not hold up others"
+            );
+            // What an agent does not report, for whatever reason, is tried again.
+            ask(&mut qmgr, 3, "panic").await;
+            let mut after = answers(&mut qmgr, 3).await;
+            after.sort_unstable();
+            assert_eq!(after, [(0, "draining"), (3, "deferred"), (3, "finished")]);
+            let agent = harness.service().agent.clone();
+            let end = harness.finish();
+            let rest = async {
+                ask(&mut qmgr, 4, "go").await;
+                assert_eq!(
+                    answers(&mut qmgr, 2).await,
+                    [(4, "sent"), (4, "finished")],
+                    "requests that cross are served"
+                );
+                agent.release.notify_one();
+                assert_eq!(answers(&mut qmgr, 2).await, [(1, "sent"), (1, "finished")]);
+                drop(qmgr);
+            };
+            tokio::join!(end, rest);
+        });
+    }
+
+    #[test]
+    fn a_limited_number_of_clients_is_a_limited_number_of_deliveries() {
+        testing::run(async {
+            let config = Config::from_text("").expect("configuration");
+            let startup = Startup { sessions: 5, ..Startup::for_tests(config, "discard") };
+            let harness: Harness<Service<Fake>> = Harness::start(&startup).await.expect("start");
+            let mut qmgr = Connection::new(harness.connect().expect("connect"));
+            assert_eq!(qmgr.expect::<FromAgent>().await.expect("hello"), FromAgent::Hello { capacity: 1 });
+            drop(qmgr);
+            harness.finish().await;
+        });
+    }
 }

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use ipc::master::{Load, ToMaster, ToWorker};
 
-use super::service::{ACKNOWLEDGE_BOUND, PAUSE, QUICK_ENDS, START_BOUND, STRESS_PERIOD};
+use super::oversight::{ACKNOWLEDGE_BOUND, START_BOUND};
+use super::service::{PAUSE, QUICK_ENDS, STRESS_PERIOD};
 use super::*;
 use crate::limits::{Limits, Wanted};
 use crate::programs::{Stage, Style};
@@ -85,7 +86,7 @@ impl World {
     }
 
     fn event(&mut self, event: Event) {
-        let actions = self.supervisor.handle(event, self.now);
+        let actions = self.supervisor.handle(&event, self.now);
         self.apply(actions);
     }
 
