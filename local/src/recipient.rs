@@ -2,15 +2,17 @@
 //! files and other addresses.
 
 use std::collections::HashSet;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use bstr::{BString, ByteSlice};
-use delivery::mailbox::{maildir, mbox};
+use delivery::mailbox::{lock, maildir, mbox};
 use delivery::{BlockingJob, recipient_process};
 use dsn::{Action, Delivery, Dsn, Notify, Status};
 use ipc::rewrite::{Class, Resolved};
+use nix::fcntl::OFlag;
 use nix::unistd::Uid;
 use sys::privileges::Identity;
 
@@ -328,11 +330,13 @@ impl<'a, 'b> Expansion<'a, 'b> {
         let shown = path.to_str_lossy().into_owned();
         let target = path.to_path_lossy().into_owned();
         let is_maildir = path.ends_with(b"/");
+        // A file that an alias names need not belong to whom the mail is for.
+        let locking = lock::Settings { strict_ownership: false, ..settings.locking.clone() };
         let result = recipient_process::run(&identity, || {
             let done = if is_maildir {
                 maildir::deliver(&target, &settings.myhostname, &prepended, &mut content, settings.mailbox_size_limit)
             } else {
-                mbox::append(&target, &prepended, &mut content, settings.mailbox_size_limit, &settings.locking)
+                mbox::append(&target, &prepended, &mut content, settings.mailbox_size_limit, &locking)
             };
             done.map_err(|error| error.dsn(&format!("cannot append message to file {shown}")))
         });
@@ -397,7 +401,8 @@ pub fn without_success(notify: Notify) -> Notify {
 }
 
 fn read_list(path: &Path) -> std::io::Result<Vec<u8>> {
-    let file = File::open(path)?;
+    // A FIFO must not hold delivery up.
+    let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err(std::io::Error::other("not a regular file"));
