@@ -6,15 +6,14 @@ use std::rc::Rc;
 
 use ipc::Connection;
 use ipc::delivery::{FromAgent, ToAgent};
-use server::{Account, Callers, Client, SessionService, StartError, Startup, Worker};
-
+use server::{Account, Callers, Client, Places, SessionService, StartError, Startup, Worker};
 use tokio::task::JoinSet;
 
 use crate::job::Outbox;
 use crate::{Job, Settings};
 
-/// Deliveries at a time on one connection, where the number of clients is not limited: enough to keep one worker busy,
-/// few enough that further workers get their share.
+/// Deliveries at a time on one connection at most: enough to keep one worker busy, few enough that further workers get
+/// their share.
 const CAPACITY: u32 = 100;
 
 /// A program that delivers many messages at a time.
@@ -53,8 +52,6 @@ pub fn run<A: Agent>() -> ExitCode {
 struct Service<A> {
     agent: Rc<A>,
     settings: Rc<Settings>,
-    /// Each connection takes one delivery, because the number of clients is what the administrator limited.
-    limited: bool,
 }
 
 impl<A: Agent> SessionService for Service<A> {
@@ -65,7 +62,7 @@ impl<A: Agent> SessionService for Service<A> {
 
     fn prepare(start: &Startup) -> Result<Self, StartError> {
         let settings = Rc::new(Settings::load(&start.config, &start.program)?);
-        Ok(Service { agent: Rc::new(A::prepare(start)?), settings, limited: start.sessions != 0 })
+        Ok(Service { agent: Rc::new(A::prepare(start)?), settings })
     }
 
     async fn started(self: Rc<Self>, worker: Worker) {
@@ -74,10 +71,7 @@ impl<A: Agent> SessionService for Service<A> {
 
     async fn session(self: Rc<Self>, client: Client, worker: Worker) {
         let Some(connection) = client.into_connection() else { return };
-        let capacity = if self.limited { 1 } else { CAPACITY };
-        if let Err(error) = serve(connection, capacity, &self.agent, &self.settings, worker).await {
-            log::warning!("problem talking to the queue manager: {error}");
-        }
+        serve(connection, &self.agent, &self.settings, worker).await;
     }
 
     fn reload_needed(&self) -> bool {
@@ -86,41 +80,83 @@ impl<A: Agent> SessionService for Service<A> {
 }
 
 /// Serves one connection of qmgr until it closes and the last delivery is over.
-async fn serve<A: Agent>(
-    mut connection: Connection,
-    capacity: u32,
-    agent: &Rc<A>,
-    settings: &Rc<Settings>,
-    worker: Worker,
-) -> Result<(), ipc::Error> {
-    let outbox = Rc::new(Outbox::default());
-    let mut deliveries = JoinSet::new();
-    let mut draining = pin!(worker.draining());
-    let mut said_draining = false;
-    connection.queue(&FromAgent::Hello { capacity })?;
-    loop {
-        for message in outbox.messages.take() {
-            connection.queue(&message)?;
-        }
-        tokio::select! {
-            biased;
-            () = outbox.filled.notified() => {}
-            Some(_) = deliveries.join_next(), if !deliveries.is_empty() => {}
-            message = connection.receive_while_flushing() => match message? {
-                Some(ToAgent::Deliver(request)) => {
-                    let file = connection.take_descriptor()?;
-                    let job = Job::new(*request, file, settings.clone(), outbox.clone());
-                    deliveries.spawn_local(agent.clone().deliver(job));
-                }
-                None => break,
-            },
-            () = &mut draining, if !said_draining => {
-                said_draining = true;
-                connection.queue(&FromAgent::Draining)?;
-            }
+///
+/// Each delivery that the connection may carry at a time counts as a client of the service, so that `maxproc` bounds the
+/// deliveries as it does where each has a process: a worker without a place left leaves the next connection to others.
+async fn serve<A: Agent>(connection: Connection, agent: &Rc<A>, settings: &Rc<Settings>, worker: Worker) {
+    let mut visit = Visit {
+        places: worker.take_places(CAPACITY - 1),
+        deliveries: JoinSet::new(),
+        outbox: Rc::new(Outbox::default()),
+        requests: 0,
+    };
+    if let Err(error) = visit.converse(connection, agent, settings, &worker).await {
+        if visit.requests > 0 || !error.is_idle_visit() {
+            log::warning!("problem talking to the queue manager: {error}");
         }
     }
     // The queue manager has gone; what has begun is finished, so that no message is sent twice for a reload.
-    while deliveries.join_next().await.is_some() {}
-    Ok(())
+    visit.give_back_places();
+    while visit.deliveries.join_next().await.is_some() {
+        visit.give_back_places();
+    }
 }
+
+/// One connection of qmgr.
+struct Visit {
+    places: Places,
+    deliveries: JoinSet<()>,
+    outbox: Rc<Outbox>,
+    requests: u64,
+}
+
+impl Visit {
+    async fn converse<A: Agent>(
+        &mut self,
+        mut connection: Connection,
+        agent: &Rc<A>,
+        settings: &Rc<Settings>,
+        worker: &Worker,
+    ) -> Result<(), ipc::Error> {
+        let mut draining = pin!(worker.draining());
+        let mut said_draining = false;
+        connection.queue(&FromAgent::Hello { capacity: self.places.count() + 1 })?;
+        loop {
+            for message in self.outbox.messages.take() {
+                connection.queue(&message)?;
+            }
+            tokio::select! {
+                biased;
+                () = self.outbox.filled.notified() => {}
+                Some(_) = self.deliveries.join_next(), if !self.deliveries.is_empty() => {
+                    if said_draining {
+                        self.give_back_places();
+                    }
+                }
+                message = connection.receive_while_flushing() => match message? {
+                    Some(ToAgent::Deliver(request)) => {
+                        self.requests += 1;
+                        let file = connection.take_descriptor()?;
+                        let job = Job::new(*request, file, settings.clone(), self.outbox.clone());
+                        self.deliveries.spawn_local(agent.clone().deliver(job));
+                    }
+                    None => return Ok(()),
+                },
+                () = &mut draining, if !said_draining => {
+                    said_draining = true;
+                    connection.queue(&FromAgent::Draining)?;
+                    self.give_back_places();
+                }
+            }
+        }
+    }
+
+    /// What the deliveries under way do not need goes to other workers: no more will come.
+    fn give_back_places(&mut self) {
+        let needed = u32::try_from(self.deliveries.len()).unwrap_or(u32::MAX);
+        self.places.keep(needed.saturating_sub(1));
+    }
+}
+
+#[cfg(test)]
+mod tests;
