@@ -7,8 +7,8 @@ mod virtual_alias;
 use address::Delimiters;
 use bstr::BString;
 use config::Config;
-use routing::Rewriter;
-use tables::{AddressQuery, Flags, LookupError, Maps, MatchList, Strategy};
+use routing::{Classes, Rewriter};
+use tables::{AddressQuery, Flags, Maps, Strategy};
 
 pub use masquerade::Masquerade;
 
@@ -94,7 +94,7 @@ pub struct Mapping {
     pub(crate) local: Complete,
     pub(crate) remote: Complete,
     pub(crate) delimiters: Delimiters,
-    pub(crate) own: Own,
+    own: Classes,
     sender_canonical: Canonical,
     recipient_canonical: Canonical,
     canonical: Canonical,
@@ -103,26 +103,6 @@ pub struct Mapping {
     virtual_alias: virtual_alias::VirtualAliases,
     sender_bcc: Maps,
     recipient_bcc: Maps,
-}
-
-/// Which domains are this machine's own, for table keys without a domain.
-pub struct Own {
-    /// `myorigin`, folded.
-    pub origin: BString,
-    /// `mydestination`.
-    pub destinations: Option<MatchList>,
-}
-
-impl Own {
-    fn is_local(&self, domain: &[u8]) -> Result<bool, LookupError> {
-        if domain.eq_ignore_ascii_case(&self.origin) {
-            return Ok(true);
-        }
-        match &self.destinations {
-            Some(list) => list.matches_blocking(domain),
-            None => Ok(false),
-        }
-    }
 }
 
 impl Mapping {
@@ -150,16 +130,7 @@ impl Mapping {
             local: Box::new(move |address| local.rewrite(address)),
             remote: Box::new(move |address| remote.rewrite(address)),
             delimiters,
-            own: Own {
-                origin: address::fold_case(config.string("myorigin")?.as_bytes()),
-                destinations: Some(MatchList::open(
-                    &config.string("mydestination")?,
-                    config,
-                    "mydestination",
-                    tables::Kind::Domains,
-                    false,
-                )?),
-            },
+            own: Classes::open(config)?,
             sender_canonical: canonical("sender_canonical_maps", "sender_canonical_classes")?,
             recipient_canonical: canonical("recipient_canonical_maps", "recipient_canonical_classes")?,
             canonical: canonical("canonical_maps", "canonical_classes")?,
@@ -247,7 +218,7 @@ impl Mapping {
         if maps.is_empty() || address.is_empty() {
             return Ok(Vec::new());
         }
-        let is_local = |domain: &[u8]| self.own.is_local(domain);
+        let is_local = |domain: &[u8]| self.own.is_origin_or_local(domain);
         let query = AddressQuery { strategy: Strategy::DEFAULT, delimiters: &self.delimiters, is_local: &is_local };
         let hit = match maps.lookup_address(address, &query).await {
             Ok(Some(hit)) => hit,
@@ -290,7 +261,7 @@ impl Mapping {
             .into_iter()
             .chain(canonical.into_iter().map(Canonical::maps))
             .find_map(Maps::changed_table)
-            .or_else(|| self.own.destinations.as_ref().and_then(MatchList::changed_table))
+            .or_else(|| self.own.changed().then(|| "mydestination".to_owned()))
     }
 }
 

@@ -1,2 +1,7 @@
-//! posthouse-local.
-fn main() {}
+//! The local program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    delivery::run_blocking::<posthouse_local::agent::Local>()
+}

@@ -11,6 +11,7 @@ use crate::addresses;
 use crate::child::Program;
 use crate::limits::{Limits, Wanted};
 use crate::listener::Endpoint;
+use crate::ports;
 use crate::programs::{self, Stage, Style};
 use crate::settings::{Settings, unsigned};
 use crate::supervisor::{Policy, Wakeup};
@@ -183,9 +184,14 @@ fn local_path(entry: &Service) -> PathBuf {
     Path::new(if entry.private { "private" } else { "public" }).join(&entry.name)
 }
 
+/// What the warning about a reached limit shows: the port number, with the host where the name has one.
 fn shown_listener(entry: &Service) -> String {
     match entry.kind {
-        ServiceKind::Inet => entry.name.clone(),
+        ServiceKind::Inet => {
+            let (host, port) = entry.name.rsplit_once(':').unwrap_or(("", &entry.name));
+            let port = ports::look_up(port).map_or_else(|| port.to_owned(), |number| number.to_string());
+            if host.is_empty() { port } else { format!("{host}:{port}") }
+        }
         ServiceKind::Unix | ServiceKind::UnixDgram | ServiceKind::Fifo | ServiceKind::Pass => {
             local_path(entry).display().to_string()
         }
@@ -206,4 +212,98 @@ fn endpoints(settings: &Settings, entry: &Service) -> Result<Vec<Endpoint>, Erro
         ServiceKind::Fifo => Endpoint::Fifo(path),
         ServiceKind::Inet | ServiceKind::Unix | ServiceKind::Pass => Endpoint::Unix(path),
     }])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn definitions(main_cf: &str, master_cf: &str, programs: &[&str]) -> Result<Vec<Definition>, Error> {
+        let directory = tempfile::tempdir().expect("directory");
+        for program in programs {
+            let path = directory.path().join(program);
+            std::fs::write(&path, "#!/bin/sh\n").expect("program");
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("permissions");
+        }
+        let text = format!(
+            "daemon_directory = {}\nmail_owner = daemon\ncompatibility_level = 3.6\ninet_protocols = ipv4\n{main_cf}",
+            directory.path().display()
+        );
+        let config = Config::from_text(&text)?;
+        let settings = Settings::load(&config)?;
+        all(&config, &MasterCf::parse(master_cf)?, &settings, &["-v".to_owned()])
+    }
+
+    fn words(definition: &Definition) -> String {
+        let words: Vec<_> = definition.program.arguments.iter().map(|word| word.to_string_lossy()).collect();
+        words.join(" ")
+    }
+
+    #[test]
+    fn entries_become_command_lines_and_listeners() {
+        let master_cf = "\
+smtp      inet  n  -  y  -      -  smtpd
+submission inet n  -  n  -      5  smtpd -o { syslog_name = postfix/submission } -o x=y
+qmgr      unix  n  -  n  300    1  oqmgr
+flush     unix  n  -  n  1000?  0  flush
+maildrop  unix  -  n  n  -      -  pipe flags=DRXhu user=vmail argv=/usr/bin/maildrop
+scache    unix  -  -  n  -      1  scache
+policy    unix  -  n  n  -      0  ourpolicy
+postlog   unix-dgram n - n -    1  postlogd
+";
+        let programs = ["smtpd", "qmgr", "flush", "postlogd", "resolver", "ourpolicy"];
+        let found = definitions("", master_cf, &programs).expect("definitions");
+        let shown: Vec<String> = found
+            .iter()
+            .map(|definition| {
+                let endpoints: Vec<String> = definition.endpoints.iter().map(ToString::to_string).collect();
+                format!("{} | {}", words(definition), endpoints.join(" "))
+            })
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "smtpd -n smtp -t inet -u -c -s 1 -v | 0.0.0.0:25",
+                "smtpd -n submission -t inet -u -s 1 -v -o syslog_name = postfix/submission -o x=y | 0.0.0.0:587",
+                "oqmgr -n qmgr -t unix -u -s 1 -v | public/qmgr",
+                "flush -n flush -t unix -u -s 1 -v | public/flush",
+                "ourpolicy -n policy -t unix -s 1 -v | private/policy",
+                "postlogd -n postlog -t unix-dgram -u -s 1 -v | public/postlog",
+                "resolver -n resolver -t unix -u -s 1 -v | private/resolver",
+            ]
+        );
+        assert!(found[2].policy.path.ends_with("/qmgr"), "the program that does the same work");
+        let wakeup = |at: usize| found[at].policy.wakeup.map(|wakeup| (wakeup.period.as_secs(), wakeup.only_if_used));
+        assert_eq!((wakeup(2), wakeup(3)), (Some((300, false)), Some((1000, true))));
+        assert_eq!((found[0].policy.listener.as_str(), found[0].policy.stage), ("25", Stage::Intake));
+        assert_eq!(found[1].policy.limits.clients, Some(5));
+        assert_eq!(found[4].policy.limits.share, 1, "a third-party program gets one job per process");
+    }
+
+    #[test]
+    fn services_are_disabled_and_built_in_ones_added_when_needed() {
+        let keys = |main_cf: &str, master_cf: &str| -> Vec<String> {
+            let found = definitions(main_cf, master_cf, &["smtpd", "resolver", "postlogd"]).expect("definitions");
+            found.into_iter().map(|definition| definition.policy.key).collect()
+        };
+        let two = "smtp inet n - n - - smtpd\n2525 inet n - n - - smtpd\n";
+        assert_eq!(keys("", two), ["smtp/inet", "2525/inet", "resolver/unix"]);
+        assert_eq!(keys("master_service_disable = inet, resolver/unix", two), Vec::<String>::new());
+        assert_eq!(keys("master_service_disable = 2525/inet", two), ["smtp/inet", "resolver/unix"]);
+        assert_eq!(keys("maillog_file = /var/log/mail", ""), ["resolver/unix", "postlog/unix-dgram"]);
+        assert_eq!(keys("resolver_service_name = names", ""), ["names/unix"]);
+        assert_eq!(keys("", "resolver unix - - y - - resolver\n"), ["resolver/unix"]);
+    }
+
+    #[test]
+    fn session_limits_are_per_service() {
+        let found = definitions(
+            "service_session_limit = 500\nsmtp_session_limit = 1\n",
+            "smtp inet n - n - 60 smtpd\nsubmission inet n - n - 2000 smtpd\n",
+            &["smtpd"],
+        )
+        .expect("definitions");
+        assert_eq!((found[0].policy.limits.share, found[0].policy.limits.processes), (1, 60));
+        assert!(found[1].policy.limits.share <= 500);
+    }
 }

@@ -40,6 +40,10 @@ const PROGRAM: &str = "master";
 
 /// Runs master with the arguments after the program's name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // What a shell or supervisor left open must not end up in every program.
+    if let Err(error) = sys::inherited::close_from(3) {
+        log::warning!("close_range: {error}");
+    }
     log::init(log::Options::before_configuration(PROGRAM));
     match start(arguments) {
         Ok(code) => code,

@@ -299,7 +299,7 @@ impl Shell {
     // ---- actions
 
     fn report(&mut self, event: Event) {
-        let actions = self.supervisor.handle(event, Instant::now());
+        let actions = self.supervisor.handle(&event, Instant::now());
         self.carry_out(actions);
     }
 
@@ -307,7 +307,7 @@ impl Shell {
         let mut waiting: VecDeque<Action> = actions.into();
         while let Some(action) = waiting.pop_front() {
             if let Some(event) = self.perform(action) {
-                waiting.extend(self.supervisor.handle(event, Instant::now()));
+                waiting.extend(self.supervisor.handle(&event, Instant::now()));
             }
         }
     }
@@ -317,7 +317,11 @@ impl Shell {
         match action {
             Action::Watch(id) => self.watch(id),
             Action::Unwatch(id) => self.unwatch(id),
-            Action::Probe(service) => return Some(Event::Probed { service, waiting: self.client_waits(service) }),
+            Action::Probe(service) => {
+                // Master's own lines may be what waits, at the socket of the log.
+                log::flush();
+                return Some(Event::Probed { service, waiting: self.client_waits(service) });
+            }
             Action::Start { service, worker, message } => {
                 if !self.start(service, worker, &message) {
                     return Some(Event::NotStarted { worker });

@@ -9,7 +9,7 @@ use std::time::Duration;
 use dsn::{Dsn, Status};
 use ipc::Connection;
 use ipc::delivery::{FromAgent, Request, ToAgent};
-use queue::Directory;
+use queue::{Directory, QueueId};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
@@ -350,38 +350,51 @@ impl Qmgr {
         }
         let request_number = state.next_number();
         let Some(request) = self.request(&mut state, request_number, number, &recipients) else { return };
+        let agent = state.pools.get_mut(&transport).and_then(|pool| {
+            // The first with room, so that few connections are busy and agents can keep theirs open.
+            pool.agents.iter_mut().find(|agent| agent.room() > 0).map(|agent| agent.number)
+        });
+        let Some(agent) = agent else {
+            let now = self.now();
+            state.scheduler.unsent(now, delivery);
+            drop(state);
+            self.wake.notify_one();
+            return;
+        };
         let file = self.file_for_agent(&mut state, number);
         let Some(message) = state.messages.get_mut(&number) else { return };
         message.in_flight += 1;
-        let agent = state.pools.get_mut(&transport).and_then(|pool| {
-            // The first with room, so that few connections are busy and agents can keep theirs open.
-            pool.agents.iter_mut().find(|agent| agent.room() > 0)
-        });
-        let sent = match (agent, file) {
-            (Some(agent), Ok(file)) => {
-                agent.requests.insert(request_number, delivery);
-                agent.outbox.requests.borrow_mut().push((request, file));
-                agent.outbox.filled.notify_one();
-                true
-            }
-            (_, Err(error)) => {
-                log::warning!("{}: cannot open for delivery: {error}", request.queue_id);
-                false
-            }
-            (None, Ok(_)) => false,
-        };
         state.flights.insert(delivery, Flight { transport, message: number, recipients });
-        drop(state);
-        if !sent {
-            self.unsent(delivery);
+        match file {
+            Ok(file) => {
+                if let Some(agent) = state.pools.get_mut(&transport).and_then(|pool| pool.agent(agent)) {
+                    agent.requests.insert(request_number, delivery);
+                    agent.outbox.requests.borrow_mut().push((request, file));
+                    agent.outbox.filled.notify_one();
+                }
+            }
+            Err(error) => {
+                drop(state);
+                self.unreadable(delivery, &request.queue_id, &error);
+            }
         }
     }
 
-    /// A delivery that could not be sent: its recipients wait for another day.
-    fn unsent(self: &Rc<Self>, delivery: DeliveryId) {
+    /// The file of a delivery cannot be opened: its recipients wait for another day, or have no day left because the
+    /// message was deleted.
+    fn unreadable(self: &Rc<Self>, delivery: DeliveryId, id: &QueueId, error: &std::io::Error) {
         let Some((_, message, unreported)) = self.land(delivery) else { return };
-        let why = Dsn::new(Status::transient(3, 0), "mail system error: the message cannot be opened");
-        self.defer(message, &unreported, &why);
+        if error.kind() == std::io::ErrorKind::NotFound {
+            if let Some(message) = self.state.borrow_mut().messages.get_mut(&message) {
+                for number in unreported {
+                    message.recipients[number as usize] = None;
+                }
+            }
+        } else {
+            log::warning!("{id}: cannot open for delivery: {error}");
+            let why = Dsn::new(Status::transient(3, 0), "mail system error: the message cannot be opened");
+            self.defer(message, &unreported, &why);
+        }
         let now = self.now();
         self.state.borrow_mut().scheduler.finished(now, delivery, None);
         self.wake.notify_one();

@@ -220,7 +220,9 @@ pub(crate) fn write_deferrals(
     form: LogForm,
     entries: &[log_file::Entry],
 ) -> io::Result<()> {
-    if entries.is_empty() {
+    let here = |directory| spool.path(directory, id).exists();
+    // A log for a message that was deleted meanwhile would stay for ever.
+    if entries.is_empty() || !(here(Directory::Active) || here(Directory::Incoming)) {
         return Ok(());
     }
     log_file::append(spool, Directory::Defer, id, entries, &form.how(false))

@@ -38,7 +38,12 @@ impl Qmgr {
         let simple = {
             let mut state = self.state.borrow_mut();
             let Some(message) = state.messages.get_mut(&number) else { return };
-            if !message.scheduled || message.writing || message.finishing || !message.entries.is_empty() {
+            if !message.scheduled || message.writing || message.finishing {
+                return;
+            }
+            if !message.entries.is_empty() {
+                drop(state);
+                self.write_entries(number);
                 return;
             }
             message.finishing = true;

@@ -446,3 +446,49 @@ fn small_messages_do_not_wait_for_a_large_one() {
     let (_, without) = total(&world, 7);
     assert!(without.stay[&399] > without.stay[&0] / 2, "without preemption they wait");
 }
+
+#[test]
+fn a_delivery_that_finds_no_agent_waits_for_the_next() {
+    let mut scheduler = Scheduler::new(Limits::default());
+    let transport = scheduler.declare_transport("smtp", TransportSettings::default());
+    let now = Duration::from_secs(1);
+    let message = scheduler.add_message(now, 1, false);
+    assert_eq!(scheduler.next_action(), Some(Action::Read { message, count: 1 }));
+    let assignment = Assignment { recipient: 0, transport, nexthop: "a.example", address: b"x@a.example" };
+    scheduler.read(now, message, &[assignment], 0);
+    assert_eq!(scheduler.next_action(), Some(Action::Connect(transport)));
+    scheduler.connected(now, transport, 1);
+    // The connection closes before the caller comes to send.
+    scheduler.disconnected(now, transport, 1);
+    let Some(Action::Deliver { delivery, .. }) = scheduler.next_action() else { panic!("a delivery") };
+    scheduler.unsent(now, delivery);
+    assert_eq!(scheduler.next_action(), Some(Action::Connect(transport)));
+    assert_eq!(scheduler.next_action(), None);
+    scheduler.connected(now, transport, 1);
+    let Some(Action::Deliver { delivery, recipients, .. }) = scheduler.next_action() else { panic!("a delivery") };
+    assert_eq!(recipients, [0]);
+    scheduler.finished(now, delivery, None);
+    assert_eq!(scheduler.next_action(), Some(Action::Done(message)));
+    assert_eq!(scheduler.next_action(), None);
+    assert_eq!((scheduler.message_count(), scheduler.recipient_count()), (0, 0));
+}
+
+#[test]
+fn a_destination_that_takes_too_much_is_warned_about_once() {
+    let limits = Limits { message_active: 100, ..Limits::default() };
+    let mut scheduler = Scheduler::new(limits);
+    let transport = scheduler.declare_transport("smtp", TransportSettings::default());
+    let mut warnings = 0;
+    for n in 0..60 {
+        let now = Duration::from_secs(n);
+        let message = scheduler.add_message(now, 1, false);
+        scheduler.read(now, message, &[Assignment { recipient: 0, transport, nexthop: "A.example", address: b"" }], 0);
+        while let Some(action) = scheduler.next_action() {
+            if let Action::Clogged { destination, share, .. } = action {
+                assert_eq!((&*destination, share), ("a.example", 21));
+                warnings += 1;
+            }
+        }
+    }
+    assert_eq!(warnings, 1);
+}

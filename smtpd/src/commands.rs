@@ -31,7 +31,6 @@ impl Conversation {
             helo: self.session.helo().cloned(),
             sender,
             recipient: None,
-            recipient_routed: false,
             recipients: self.session.recipients(),
             pipelines_unasked: self.session.pipelines_unasked(),
             discarded: self.wishes.discard,
@@ -58,6 +57,7 @@ impl Conversation {
     /// Drops the transaction.
     pub(crate) async fn forget(&mut self) {
         self.mail = None;
+        self.first_recipient = None;
         self.wishes = Wishes::default();
         if let Some(transaction) = self.transaction.take() {
             self.service.pool.abort(transaction).await;
@@ -121,6 +121,7 @@ impl Conversation {
         }
         self.mail = Some(mail);
         if !settings.delay_open && !self.open_transaction().await {
+            self.mail = None;
             return;
         }
         self.session.accept();
@@ -148,7 +149,6 @@ impl Conversation {
     async fn recipient(&mut self, command: RecipientCommand) {
         let mut subject = self.subject();
         subject.recipient = Some(command.path.address.clone());
-        subject.recipient_routed = command.path.source_route.is_some();
         if !self.check_recipient(&subject).await {
             return;
         }
@@ -160,6 +160,7 @@ impl Conversation {
             original.extend_from_slice(&address::external(&command.path.address));
             original
         });
+        self.first_recipient.get_or_insert_with(|| command.path.address.clone());
         if let Some(transaction) = &mut self.transaction {
             transaction.recipient(Recipient {
                 address: command.path.address,
@@ -230,9 +231,15 @@ impl Conversation {
         }
     }
 
+    /// What decisions about the whole message are about: its recipient counts only when it is the only one.
+    fn message_subject(&self) -> Subject {
+        let only = self.session.recipients() == 1;
+        Subject { recipient: self.first_recipient.clone().filter(|_| only), ..self.subject() }
+    }
+
     async fn data(&mut self) {
         if !self.peer.stand_alone {
-            let subject = self.subject();
+            let subject = self.message_subject();
             let service = Rc::clone(&self.service);
             let engine = Engine::new(&service.settings.policy, &service.world, &subject, Carried::default());
             let (decision, _) = engine.data().await;
@@ -285,7 +292,7 @@ impl Conversation {
     }
 
     async fn end_of_data(&mut self) {
-        let subject = self.subject();
+        let subject = self.message_subject();
         if self.session.bare_newline_noted() {
             self.log_decision("info", self.session.place(), b"bare <LF> received", &subject);
         }

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use bstr::BString;
 use log::lines::CommandCount;
 use server::Worker;
 use smtp_proto::server::{Deadline, Ending, MailCommand, Note, Session, Step, finish_reply};
@@ -40,6 +41,8 @@ pub(crate) struct Conversation {
     pub(crate) deadline: Deadline,
     /// The MAIL command of the transaction.
     pub(crate) mail: Option<Box<MailCommand>>,
+    /// The first recipient that was accepted.
+    pub(crate) first_recipient: Option<BString>,
     /// Pending defer_if_permit and defer_if_reject, after the client, HELO and sender lists.
     pub(crate) carried: [Carried; 3],
     said: bool,
@@ -50,7 +53,11 @@ impl Conversation {
         let settings = &service.settings;
         let now = Instant::now();
         let deadline = Deadline::new(settings.timeout, settings.per_request_deadline, settings.minimum_rate, now);
-        let protocol = Rc::clone(&settings.protocol);
+        let mut protocol = Rc::clone(&settings.protocol);
+        if peer.stand_alone {
+            // Programs write a whole dialogue into `sendmail -bs` at once, and may: there is nobody to smuggle past.
+            Rc::make_mut(&mut protocol).forbid_unauth_pipelining = false;
+        }
         let discarded = service.discarded(&peer);
         let session = Session::new(protocol, peer.display.clone(), service.bare_newline(&peer), discarded);
         Conversation {
@@ -63,6 +70,7 @@ impl Conversation {
             output: Vec::new(),
             deadline,
             mail: None,
+            first_recipient: None,
             carried: Default::default(),
             said: false,
             service,
@@ -76,7 +84,7 @@ impl Conversation {
             Ok(()) => self.converse().await,
             Err(broken) => Err(broken),
         };
-        self.log_ending(outcome);
+        self.log_ending(&outcome);
         if let Some(transaction) = self.transaction.take() {
             self.service.pool.abort(transaction).await;
         }
@@ -94,7 +102,7 @@ impl Conversation {
         log::lines::disconnect(&self.peer.display, &counts);
     }
 
-    fn log_ending(&mut self, outcome: Result<Ending, Broken>) {
+    fn log_ending(&self, outcome: &Result<Ending, Broken>) {
         let queue_id = self.queue_id();
         let (queue_id, place) = (queue_id.as_deref(), self.session.place());
         let bytes = self.session.content_received();
@@ -209,6 +217,7 @@ impl Conversation {
                 peer: &self.peer,
                 helo: self.session.helo().map(|helo| helo.as_slice()).unwrap_or_default(),
                 sender,
+                recipient: self.first_recipient.as_ref().map(|address| address.as_slice()).unwrap_or_default(),
                 hostname: &settings.protocol.hostname,
             };
             let footer = self.service.footers.of(&reply, &facts);

@@ -18,6 +18,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) peer: &'a Peer,
     pub(crate) helo: &'a [u8],
     pub(crate) sender: &'a [u8],
+    /// The first that was accepted, as in the reference.
+    pub(crate) recipient: &'a [u8],
     pub(crate) hostname: &'a str,
 }
 
@@ -67,8 +69,7 @@ impl Facts<'_> {
             "client_port" => peer.port.to_string().into_bytes(),
             "helo_name" => self.helo.to_vec(),
             "sender" => self.sender.to_vec(),
-            // The reference expands the footer when the recipient is no longer at hand.
-            "recipient" => Vec::new(),
+            "recipient" => self.recipient.to_vec(),
             "server_address" => peer.server.ip().to_string().into_bytes(),
             "server_port" => peer.server.port().to_string().into_bytes(),
             "server_name" => self.hostname.as_bytes().to_vec(),

@@ -69,6 +69,7 @@ fn tempfail(config: &Config, name: &str) -> Result<TempfailAction, StartError> {
 impl Settings {
     /// Reads all of it, and refuses a configuration that would relay for everybody.
     pub(crate) fn load(config: &Config, root: &std::path::Path) -> Result<Settings, StartError> {
+        refuse_what_is_missing(config)?;
         let policy = policy(config)?;
         if !policy.lists.control_relaying() {
             return Err(StartError::service(RELAY_CONTROL_MISSING));
@@ -107,6 +108,45 @@ impl Settings {
     }
 }
 
+/// Settings that ask for what this version does not have. What would weaken the server when it is left out ends the
+/// program; the rest is said once.
+fn refuse_what_is_missing(config: &Config) -> Result<(), StartError> {
+    for name in ["smtpd_proxy_filter", "smtpd_upstream_proxy_protocol"] {
+        if !config.string(name)?.is_empty() {
+            return Err(StartError::service(format!("{name} is not available in this version")));
+        }
+    }
+    if config.bool("smtpd_tls_wrappermode")? {
+        return Err(StartError::service("smtpd_tls_wrappermode is not available in this version"));
+    }
+    for name in ["smtpd_sasl_auth_enable"] {
+        if config.bool(name)? {
+            log::warning!("{name} is not available in this version");
+        }
+    }
+    for name in ["smtpd_milters", "smtpd_milter_maps", "smtpd_reject_filter_maps"] {
+        if !config.string(name)?.is_empty() {
+            log::warning!("{name} is not available in this version");
+        }
+    }
+    Ok(())
+}
+
+/// `smtpd_tls_security_level`, or the older switches: (TLS is wanted, TLS is required).
+fn tls_level(config: &Config) -> Result<(bool, bool), StartError> {
+    let level = config.string("smtpd_tls_security_level")?.to_ascii_lowercase();
+    let (wanted, required) = match level.as_str() {
+        "" => (config.bool("smtpd_use_tls")?, config.bool("smtpd_enforce_tls")?),
+        "none" => (false, false),
+        "may" => (true, false),
+        _ => (true, true),
+    };
+    if wanted || required {
+        log::info!("TLS is not available in this version: STARTTLS is not offered");
+    }
+    Ok((wanted || required, required))
+}
+
 /// A set of EHLO keywords; an unknown one is warned about and left out.
 pub(crate) fn keywords(text: &str, source: &str) -> Keywords {
     let mut set = Keywords::NONE;
@@ -120,7 +160,10 @@ pub(crate) fn keywords(text: &str, source: &str) -> Keywords {
 }
 
 fn protocol(config: &Config, hostname: String) -> Result<Protocol, StartError> {
+    let (tls_unavailable, tls_required) = tls_level(config)?;
     Ok(Protocol {
+        tls_unavailable,
+        tls_required,
         banner: config.string("smtpd_banner")?,
         hostname,
         message_size_limit: u64::try_from(config.long("message_size_limit")?).unwrap_or(0),

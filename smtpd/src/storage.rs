@@ -6,7 +6,7 @@ use std::path::Path;
 /// log when there is not. A file system that cannot be asked is taken to have room: cleanup will notice.
 pub(crate) fn has_room(queue_directory: &Path, minimum: u64, message_size_limit: u64) -> bool {
     let Ok(status) = nix::sys::statvfs::statvfs(queue_directory) else { return true };
-    let free = (status.blocks_available() as u64).saturating_mul(status.fragment_size() as u64);
+    let free = status.blocks_available().saturating_mul(status.fragment_size());
     let sufficient = is_sufficient(free, minimum, message_size_limit);
     if let Err(what) = sufficient {
         log::warning!("not enough free space in mail queue: {free} bytes < {what}");

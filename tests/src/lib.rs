@@ -1,1 +1,21 @@
-//! posthouse-tests.
+//! Throw-away instances of a mail system, and the clients and servers that tests talk to them with.
+//!
+//! [`Suite`] is a set of programs: ours from the build, or a Postfix unpacked from its package. [`Instance`] is a private
+//! configuration, spool and log on top of it, on free loopback ports. Nothing waits by the clock: [`Log`] follows the log
+//! file by notification, sockets block.
+
+pub mod client;
+pub mod instance;
+pub mod log;
+pub mod ports;
+pub mod sink;
+pub mod suite;
+
+pub use client::SmtpClient;
+pub use instance::Instance;
+pub use log::Log;
+pub use sink::Sink;
+pub use suite::Suite;
+
+/// How long anything in a test may take before the test fails.
+pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);

@@ -17,7 +17,7 @@ use server::testing::Harness;
 use tempfile::TempDir;
 
 const BASE: &str = "myhostname = mx.example.test\nmydomain = example.test\nmyorigin = example.test\n\
-    mydestination = example.test\nsmtpd_milters =\nproxy_read_maps =\n";
+    mydestination = example.test\nappend_dot_mydomain = no\nsmtpd_milters =\nproxy_read_maps =\n";
 
 /// A running cleanup.
 pub(crate) struct House {

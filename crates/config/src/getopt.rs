@@ -1,7 +1,7 @@
 //! Options as getopt(3) reads them: combined flags, glued values, `--`, and an end at the first word that is no option.
 //!
 //! ```
-//! use config::getopt::Getopt;
+//! use posthouse_config::getopt::Getopt;
 //! let mut options = Getopt::new(["-vc", "/etc/postfix", "-oname=value", "rest"].map(Into::into), "c:o:v");
 //! let mut seen = Vec::new();
 //! while let Some(option) = options.next_option().unwrap() {

@@ -128,7 +128,11 @@ impl Visit {
             tokio::select! {
                 biased;
                 () = self.outbox.filled.notified() => {}
-                Some(_) = self.deliveries.join_next(), if !self.deliveries.is_empty() => {
+                Some(ended) = self.deliveries.join_next(), if !self.deliveries.is_empty() => {
+                    if ended.is_err() {
+                        // It panicked: its recipients are deferred, and this process is not to be trusted for long.
+                        worker.start_draining();
+                    }
                     if said_draining {
                         self.give_back_places();
                     }

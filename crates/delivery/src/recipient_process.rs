@@ -39,15 +39,34 @@ pub enum Error {
 /// # Errors
 /// See [`Error`]; whether `work` had an effect is unknown with [`Error::Ended`].
 pub fn run<T: Serialize + DeserializeOwned>(identity: &Identity, work: impl FnOnce() -> T) -> Result<T, Error> {
-    let root = privileges::is_root();
-    if !root && identity.uid != nix::unistd::geteuid() {
+    if privileges::is_root() {
+        return in_child(Some(identity), work);
+    }
+    if identity.uid != nix::unistd::geteuid() {
         return Err(Error::NotRoot(identity.name.clone()));
     }
+    in_child(None, work)
+}
+
+/// Runs `work` in a child process that keeps the rights of root: only for root's own mailbox file.
+///
+/// # Errors
+/// See [`run`].
+pub fn run_as_root<T: Serialize + DeserializeOwned>(work: impl FnOnce() -> T) -> Result<T, Error> {
+    in_child(None, work)
+}
+
+fn in_child<T: Serialize + DeserializeOwned>(
+    become_first: Option<&Identity>,
+    work: impl FnOnce() -> T,
+) -> Result<T, Error> {
     log::flush();
     let (reader, mut writer) = io::pipe().map_err(Error::Fork)?;
     let child = sys::fork::fork(|| {
         log::after_fork();
-        if root && let Err(error) = privileges::drop_privileges(identity, None) {
+        if let Some(identity) = become_first
+            && let Err(error) = privileges::drop_privileges(identity, None)
+        {
             log::warning!("{error}");
             log::finish();
             return NOT_BECOME;
@@ -72,7 +91,9 @@ pub fn run<T: Serialize + DeserializeOwned>(identity: &Identity, work: impl FnOn
             let payload = answer.get(ipc::frame::HEADER..).ok_or(ipc::Error::Truncated)?;
             Ok(ipc::Frame { kind: ipc::Kind::Message, payload }.message()?)
         }
-        WaitStatus::Exited(_, NOT_BECOME) => Err(Error::Become(identity.name.clone())),
+        WaitStatus::Exited(_, NOT_BECOME) => {
+            Err(Error::Become(become_first.map_or_else(String::new, |identity| identity.name.clone())))
+        }
         other => Err(Error::Ended(other)),
     }
 }

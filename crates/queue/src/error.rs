@@ -6,7 +6,7 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operating system said no: temporary, try again.
-    #[error(transparent)]
+    #[error("{}", sys::reason(.0))]
     Io(#[from] io::Error),
     /// The file is not a well-formed queue file: it belongs into `corrupt/`.
     #[error("malformed queue file at offset {offset}: {problem}")]

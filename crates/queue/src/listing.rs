@@ -87,7 +87,7 @@ pub struct Listing {
 struct Message {
     head: Entry,
     reader: Reader<File>,
-    log: Option<log_file::Reader<File>>,
+    log: Option<log_file::Reader<log_file::LogFile>>,
     seen: HashSet<u64>,
     /// Offset of the extracted segment; content is read through when it is not known.
     extracted: Option<u64>,
@@ -150,7 +150,7 @@ impl Listing {
             Ok(file) => file,
             Err(error) => {
                 if error.kind() != io::ErrorKind::NotFound {
-                    warn(format!("open {}: {error}", path.display()));
+                    warn(format!("open {}: {}", path.display(), sys::reason(&error)));
                 }
                 return None;
             }
@@ -181,7 +181,7 @@ impl Listing {
             }
         }
         let log = log_file::read(&self.spool, Directory::Defer, &head.queue_id).unwrap_or_else(|error| {
-            warn(format!("defer log of {}: {error}", head.queue_id));
+            warn(format!("defer log of {}: {}", head.queue_id, sys::reason(&error)));
             None
         });
         Some(Message { head, reader, log, seen: HashSet::new(), extracted, original: BString::default() })

@@ -127,11 +127,29 @@ pub fn remove(spool: &Spool, directory: Directory, id: &QueueId) -> io::Result<b
 ///
 /// # Errors
 /// The error of `open(2)`.
-pub fn read(spool: &Spool, directory: Directory, id: &QueueId) -> io::Result<Option<Reader<File>>> {
+pub fn read(spool: &Spool, directory: Directory, id: &QueueId) -> io::Result<Option<Reader<LogFile>>> {
     match File::open(spool.path(directory, id)) {
-        Ok(file) => Ok(Some(Reader::new(file, directory))),
+        Ok(file) => Ok(Some(Reader::new(LogFile { file, ended: false }, directory))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// An open log. A read that gives less than was asked for is its end: most logs are one `read(2)`.
+#[derive(Debug)]
+pub struct LogFile {
+    file: File,
+    ended: bool,
+}
+
+impl Read for LogFile {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.ended {
+            return Ok(0);
+        }
+        let n = self.file.read(buffer)?;
+        self.ended = n < buffer.len();
+        Ok(n)
     }
 }
 

@@ -35,6 +35,21 @@ pub fn take(number: RawFd) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
+/// Closes every descriptor from `first` up that whoever started this program left open.
+///
+/// To be called first thing in a program that passes its own descriptors on by number, before anything is opened.
+///
+/// # Errors
+/// The error of `close_range(2)`; `InvalidInput` below 3.
+pub fn close_from(first: RawFd) -> io::Result<()> {
+    let Some(from) = u32::try_from(first).ok().filter(|number| *number >= 3) else {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    };
+    // SAFETY: works on numbers only; the caller's promise is that nobody owns a descriptor from there up yet.
+    let result = unsafe { libc::close_range(from, u32::MAX, 0) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// True when `number` is an open descriptor.
 #[must_use]
 pub fn is_open(number: RawFd) -> bool {

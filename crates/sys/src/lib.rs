@@ -19,5 +19,8 @@ pub mod posix_regex;
 pub mod privileges;
 #[cfg(feature = "readiness")]
 pub mod readiness;
+mod reason;
 pub mod signals;
 pub mod socket;
+
+pub use reason::reason;

@@ -149,11 +149,28 @@ impl Environment {
     /// # Errors
     /// The lock or the file fails.
     pub fn get<T>(&self, key: &[u8], with: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, Error> {
-        self.read(|database, transaction| match database.get(transaction, key) {
-            Ok(value) => Ok(value.map(with)),
-            // Nothing can be stored under such a key.
-            Err(heed::Error::Mdb(MdbError::BadValSize)) => Ok(None),
-            Err(error) => Err(error.into()),
+        self.get_first([key], |_, value| with(value))
+    }
+
+    /// The value of the first key that is there, under one lock; `with` gets the number of the key too.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn get_first<'k, T>(
+        &self,
+        keys: impl IntoIterator<Item = &'k [u8]>,
+        with: impl FnOnce(usize, &[u8]) -> T,
+    ) -> Result<Option<T>, Error> {
+        self.read(|database, transaction| {
+            for (number, key) in keys.into_iter().enumerate() {
+                match database.get(transaction, key) {
+                    Ok(Some(value)) => return Ok(Some(with(number, value))),
+                    // Nothing can be stored under a key of that length.
+                    Ok(None) | Err(heed::Error::Mdb(MdbError::BadValSize)) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Ok(None)
         })
     }
 

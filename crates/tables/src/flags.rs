@@ -32,6 +32,12 @@ impl Flags {
         self.0 & other.0 == other.0
     }
 
+    /// These flags without those of `other`.
+    #[must_use]
+    pub fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// The names in the style of the reference's "table ... has changed" log line: `0,lock|fold_fix|utf8_request`.
     #[must_use]
     pub fn log_names(self) -> String {

@@ -162,20 +162,19 @@ impl MatchList {
     }
 
     fn parse(&self, element: &str, settings: &Settings) -> Result<Element, Error> {
-        if element.contains(':') && !element.starts_with('[') {
-            // An IPv6 address or network is not a table: 2001:db8::/32.
-            let is_network = self.kind == Kind::Hosts && cidr::looks_like_ipv6(element);
-            if !is_network {
-                return Ok(Element::Table(open::open(element, settings, Flags::DEFAULT)?));
-            }
+        // An IPv6 address or network is no table: 2001:db8::/32.
+        let is_ipv6 = self.kind == Kind::Hosts && cidr::looks_like_ipv6(element);
+        if element.contains(':') && !element.starts_with('[') && !is_ipv6 {
+            return Ok(Element::Table(open::open(element, settings, Flags::DEFAULT)?));
         }
-        if self.kind == Kind::Hosts && cidr::looks_numeric(element) {
-            let network = cidr::parse(element).map_err(|reason| Error::Pattern {
-                title: self.title.to_owned(),
-                pattern: element.to_owned(),
-                reason,
-            })?;
-            return Ok(Element::Network(network));
+        if self.kind == Kind::Hosts {
+            match cidr::parse(element) {
+                Ok(network) => return Ok(Element::Network(network)),
+                Err(reason) if cidr::looks_numeric(element) => {
+                    return Err(Error::Pattern { title: self.title.to_owned(), pattern: element.to_owned(), reason });
+                }
+                Err(_) => {}
+            }
         }
         Ok(Element::Text(fold::fold(element.as_bytes(), self.utf8)))
     }
@@ -342,6 +341,8 @@ mod tests {
             ("localhost", "localhost", "127.0.0.1", true),
             ("inline:{127.0.0.1=x}", "unknown", "127.0.0.1", true),
             ("static:all", "unknown", "10.0.0.1", true),
+            ("10.0 10.0.0.1", "unknown", "10.0.0.1", true),
+            ("bad/host [x] 10.0.0.1", "unknown", "10.0.0.1", true),
         ] {
             let list = list(spec, Kind::Hosts, true);
             assert_eq!(

@@ -52,7 +52,10 @@ pub fn open(name: &str, settings: &Settings, flags: Flags) -> Result<Rc<Table>, 
     }
     let utf8 = settings.utf8 && !flags.contains(Flags::NO_UTF8);
     let source = source(name, settings, flags, utf8)?;
-    let table = Rc::new(Table::new(name.to_owned(), source, flags, utf8));
+    // Tables made of tables get values that their members have decoded.
+    let decodes_itself = ["pipemap:", "unionmap:", "debug:"].iter().any(|kind| name.starts_with(kind));
+    let own_flags = if decodes_itself { flags.without(Flags::FILE_VALUES) } else { flags };
+    let table = Rc::new(Table::new(name.to_owned(), source, own_flags, utf8));
     OPEN.with_borrow_mut(|open| {
         open.retain(|_, table| table.strong_count() > 0);
         open.insert(key, Rc::downgrade(&table));
@@ -79,7 +82,7 @@ pub(crate) fn source(name: &str, settings: &Settings, flags: Flags, utf8: bool) 
     Ok(match kind {
         "texthash" => Box::new(types::text_hash::TextHash::open(rest, flags, utf8)?),
         "inline" => Box::new(types::inline::Inline::parse(rest, flags, utf8).map_err(bad)?),
-        "static" => Box::new(types::fixed_value::Static::parse(rest).map_err(bad)?),
+        "static" => Box::new(types::fixed_value::Static::parse(rest, flags).map_err(bad)?),
         "internal" => Box::new(types::internal::Internal::default()),
         "environ" => Box::new(types::environ::Environ),
         "unix" => Box::new(types::unix::Unix::open(rest).map_err(bad)?),

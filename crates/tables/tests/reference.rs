@@ -93,7 +93,7 @@ fn berkeley_db_files_of_postfix_are_read() {
 #[test]
 fn lmdb_files_of_postfix_are_read() {
     let entries = entries();
-    file_agrees("lmdb", "postfix", &entries[..60]);
+    file_agrees("lmdb", "postfix", &entries[..40]);
 }
 
 #[test]

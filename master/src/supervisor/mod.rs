@@ -3,6 +3,8 @@
 //! The shell (`crate::shell`) carries the actions out and reports what happens. Nothing in here knows a descriptor, a
 //! process id (but for log lines) or a file, so that every rule can be tested by a table or a simulation.
 
+mod bounds;
+mod oversight;
 mod policy;
 mod service;
 mod stop;
@@ -29,7 +31,7 @@ pub struct ServiceId(pub u32);
 pub struct WorkerId(pub u64);
 
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A client waits at a listener that was to be watched.
     Waiting(ServiceId),
@@ -222,33 +224,33 @@ impl Supervisor {
     }
 
     /// Takes in one event.
-    pub fn handle(&mut self, event: Event, now: Instant) -> Vec<Action> {
+    pub fn handle(&mut self, event: &Event, now: Instant) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
             Event::Waiting(id) => {
-                if let Some(service) = self.services.get_mut(&id) {
+                if let Some(service) = self.services.get_mut(id) {
                     service.client_waits(now);
                 }
             }
             Event::Probed { service, waiting } => {
-                if let Some(service) = self.services.get_mut(&service) {
-                    service.probed(waiting, now);
+                if let Some(service) = self.services.get_mut(service) {
+                    service.probed(*waiting, now);
                 }
             }
-            Event::Message(worker, message) => self.message(worker, &message, now, &mut actions),
+            Event::Message(worker, message) => self.message(*worker, message, now, &mut actions),
             Event::Ended { worker, pid, ending } => {
                 let expected = self.stopping.is_some();
-                if let Some(service) = self.owners.remove(&worker).and_then(|id| self.services.get_mut(&id)) {
-                    service.ended(worker, pid, ending, expected, now, &mut actions);
+                if let Some(service) = self.owners.remove(worker).and_then(|id| self.services.get_mut(&id)) {
+                    service.ended(*worker, *pid, *ending, expected, now, &mut actions);
                 }
             }
             Event::NotStarted { worker } => {
-                if let Some(service) = self.owners.remove(&worker).and_then(|id| self.services.get_mut(&id)) {
-                    service.not_started(worker, now);
+                if let Some(service) = self.owners.remove(worker).and_then(|id| self.services.get_mut(&id)) {
+                    service.not_started(*worker, now);
                 }
             }
             Event::Tick => {}
-            Event::Stop { immediately } => self.begin_stop(immediately, now),
+            Event::Stop { immediately } => self.begin_stop(*immediately, now),
         }
         self.settle(now, &mut actions);
         actions

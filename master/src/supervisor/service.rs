@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use ipc::master::{Load, ToMaster, ToWorker};
 
+use super::oversight::push_force;
 use super::policy::Policy;
 use super::worker::{Departure, Ending, Force, Worker};
 use super::{Action, Line, ServiceId, WorkerId};
@@ -16,14 +17,6 @@ pub(super) const PAUSE: Duration = Duration::from_secs(1);
 /// Workers that die within this time, [`QUICK_ENDS`] in a row, count as a bad start-up.
 pub(super) const QUICK: Duration = Duration::from_secs(10);
 pub(super) const QUICK_ENDS: u32 = 5;
-/// A worker that is not ready by then never will be.
-pub(super) const START_BOUND: Duration = Duration::from_secs(300);
-/// The one worker of a service has to acknowledge a drain within this time, as nobody can take its place before.
-pub(super) const ACKNOWLEDGE_BOUND: Duration = Duration::from_secs(60);
-/// From `SIGTERM` to `SIGKILL`.
-pub(super) const TERMINATE_BOUND: Duration = Duration::from_secs(5);
-/// Draining workers per service; the oldest has to go beyond that.
-pub(super) const MOST_LEAVING: usize = 64;
 
 /// All workers are full: one that has just finished may take the client before a new process could.
 const RECHECK: Duration = Duration::from_millis(2);
@@ -55,13 +48,15 @@ pub(super) struct Service {
     limit_noticed: bool,
     probe: Option<Probe>,
     start_wanted: bool,
+    /// Master stops, and has asked whether somebody waits here.
+    last_look: bool,
     throttled_until: Option<Instant>,
     quick_ends: u32,
     wakeup_at: Option<Instant>,
     wakeup_due: bool,
     stress_until: Option<Instant>,
     warned_at: Option<Instant>,
-    closed: bool,
+    pub(super) closed: bool,
     removed: bool,
 }
 
@@ -78,6 +73,7 @@ impl Service {
             limit_noticed: false,
             probe: None,
             start_wanted: false,
+            last_look: false,
             throttled_until: None,
             quick_ends: 0,
             wakeup_at,
@@ -128,6 +124,19 @@ impl Service {
         self.drain_where(now, actions, |_| true);
     }
 
+    /// As master stops: a client that waits where nobody serves gets a worker at once, without waiting for the watch.
+    pub(super) fn look_for_last_words(&mut self, actions: &mut Vec<Action>) {
+        if !self.closed && self.workers.is_empty() {
+            self.last_look = true;
+            actions.push(Action::Probe(self.id));
+        }
+    }
+
+    /// It is not yet known whether a worker has to be started, or one is starting.
+    pub(super) fn is_about_to_start(&self) -> bool {
+        self.last_look || self.start_wanted || self.workers.iter().any(|worker| worker.is_active() && !worker.ready)
+    }
+
     pub(super) fn is_gone(&self) -> bool {
         self.removed && self.workers.is_empty()
     }
@@ -152,6 +161,10 @@ impl Service {
     }
 
     pub(super) fn probed(&mut self, waiting: bool, now: Instant) {
+        if std::mem::take(&mut self.last_look) {
+            self.start_wanted = waiting;
+            return;
+        }
         let room = self.has_room();
         let Some(probe) = &mut self.probe else { return };
         probe.asked = false;
@@ -399,139 +412,10 @@ impl Service {
         id
     }
 
-    // ---- bounds
-
-    fn has_room(&self) -> bool {
-        self.workers.iter().any(Worker::has_room)
-    }
-
-    /// Clients that may still be given out; `None` when there is no bound.
-    fn free(&self) -> Option<u32> {
-        let clients = self.policy.limits.clients?;
-        let held = self.workers.iter().fold(0u32, |sum, worker| sum.saturating_add(worker.held()));
-        Some(clients.saturating_sub(held))
-    }
-
-    fn can_start(&self) -> bool {
-        let limits = &self.policy.limits;
-        if limits.solitary {
-            return self.workers.iter().all(|worker| worker.departure == Departure::Draining);
-        }
-        // A job that is being finished is a process and a job all the same; of session services the clients are counted.
-        let counted = if limits.clients.is_none() && limits.share == 1 {
-            self.workers.len()
-        } else {
-            self.workers.iter().filter(|worker| worker.is_active()).count()
-        };
-        counted < limits.processes as usize && self.free() != Some(0)
-    }
-
-    /// Another worker may start although there is room: cores are left, and no worker waits for something to do.
-    fn may_spread(&self) -> bool {
-        let mut active = self.workers.iter().filter(|worker| worker.is_active());
-        let count = active.clone().count();
-        count < self.policy.limits.spread as usize
-            && active.all(|worker| worker.ready && worker.load != Load::Idle)
-            && self.can_start()
-    }
-
-    /// Gives clients that became free to workers whose share was cut short.
-    fn grow_shares(&mut self, actions: &mut Vec<Action>) {
-        let Some(mut free) = self.free() else { return };
-        let largest = self.policy.limits.share;
-        for worker in self.workers.iter_mut().filter(|worker| worker.is_active()) {
-            let more = largest.saturating_sub(worker.share).min(free);
-            if more > 0 {
-                free -= more;
-                worker.share += more;
-                actions.push(Action::Tell(worker.id, ToWorker::Sessions(worker.share)));
-            }
-        }
-    }
-
-    fn drain_where(&mut self, now: Instant, actions: &mut Vec<Action>, choose: impl Fn(&Worker) -> bool) {
-        for worker in &mut self.workers {
-            if worker.departure == Departure::No && worker.force == Force::None && choose(worker) {
-                worker.depart(Departure::Asked, now);
-                actions.push(Action::Tell(worker.id, ToWorker::Drain));
-            }
-        }
-        self.limit_leaving(now, actions);
-    }
-
-    fn limit_leaving(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        let is_leaving = |worker: &Worker| worker.departure != Departure::No && worker.force == Force::None;
-        let excess = self.workers.iter().filter(|worker| is_leaving(worker)).count().saturating_sub(MOST_LEAVING);
-        // Workers of a job program are bounded by their own number, and each has a job to finish.
-        if excess == 0 || self.policy.limits.share == 1 {
-            return;
-        }
-        let mut leaving: Vec<&mut Worker> = self.workers.iter_mut().filter(|worker| is_leaving(worker)).collect();
-        leaving.sort_by_key(|worker| worker.departure_since);
-        for worker in leaving.into_iter().take(excess) {
-            push_force(worker, Force::Terminated, now, actions);
-        }
-    }
-
-    /// When something has to be done about a worker that does not do what it should.
-    fn worker_deadline(&self, worker: &Worker) -> Option<(Instant, Force)> {
-        let timeout = self.policy.daemon_timeout;
-        match worker.force {
-            Force::Killed => return None,
-            Force::Terminated => return Some((worker.forced_at + TERMINATE_BOUND, Force::Killed)),
-            Force::None => {}
-        }
-        let mut due: Vec<(Instant, Force)> = Vec::new();
-        if !worker.ready {
-            due.push((worker.started + START_BOUND.min(timeout), Force::Killed));
-        }
-        if worker.departure == Departure::Asked && self.policy.limits.solitary && !self.closed {
-            due.push((worker.departure_since + ACKNOWLEDGE_BOUND, Force::Killed));
-        }
-        if worker.departure != Departure::No {
-            due.push((worker.departure_since + timeout, Force::Terminated));
-        }
-        if worker.is_busy() {
-            due.push((worker.heard + timeout, Force::Killed));
-        }
-        due.into_iter().min_by_key(|(at, _)| *at)
-    }
-
-    fn watch_over_workers(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        for at in 0..self.workers.len() {
-            let Some((due, force)) = self.worker_deadline(&self.workers[at]) else { continue };
-            if due > now {
-                continue;
-            }
-            let worker = &mut self.workers[at];
-            if worker.force == Force::None && force == Force::Killed {
-                actions.push(Action::Log(Line::Hangs {
-                    path: self.policy.path.clone(),
-                    worker: worker.id,
-                    silent: now.duration_since(worker.heard),
-                }));
-            }
-            push_force(worker, force, now, actions);
-        }
-    }
-
     fn set_watch(&mut self, watch: bool, actions: &mut Vec<Action>) {
         if self.watched != watch {
             self.watched = watch;
             actions.push(if watch { Action::Watch(self.id) } else { Action::Unwatch(self.id) });
         }
-    }
-}
-
-fn push_force(worker: &mut Worker, force: Force, now: Instant, actions: &mut Vec<Action>) {
-    if worker.force >= force {
-        return;
-    }
-    worker.force = force;
-    worker.forced_at = now;
-    match force {
-        Force::None => {}
-        Force::Terminated => actions.push(Action::Terminate(worker.id)),
-        Force::Killed => actions.push(Action::Kill(worker.id)),
     }
 }

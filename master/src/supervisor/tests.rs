@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use ipc::master::{Load, ToMaster, ToWorker};
 
-use super::service::{ACKNOWLEDGE_BOUND, PAUSE, QUICK_ENDS, START_BOUND, STRESS_PERIOD};
+use super::oversight::{ACKNOWLEDGE_BOUND, START_BOUND};
+use super::service::{PAUSE, QUICK_ENDS, STRESS_PERIOD};
 use super::*;
 use crate::limits::{Limits, Wanted};
 use crate::programs::{Stage, Style};
@@ -85,7 +86,7 @@ impl World {
     }
 
     fn event(&mut self, event: Event) {
-        let actions = self.supervisor.handle(event, self.now);
+        let actions = self.supervisor.handle(&event, self.now);
         self.apply(actions);
     }
 
@@ -443,6 +444,30 @@ fn stop_does_not_wait_for_ever() {
         assert!(world.now.duration_since(begin) < Duration::from_secs(5), "postfix stop waits five seconds");
     }
     assert_eq!((world.terminated, world.killed), (vec![worker], vec![worker]));
+}
+
+/// postlogd had left for want of work, and master's own last line waits at its socket.
+#[test]
+fn last_words_find_somebody_to_write_them() {
+    let (mut world, ids) =
+        World::new(vec![policy("smtpd", Style::Sessions, None), policy("postlogd", Style::Alone, None)]);
+    world.event(Event::Stop { immediately: false });
+    assert!(!world.exited, "somebody has to look first");
+    world.answer_probes(true);
+    let [worker] = world.of(ids[1])[..] else { panic!("one log daemon") };
+    world.ready(worker, Load::Some);
+    assert_eq!(world.processes[&worker].told.last(), Some(&ToWorker::Drain));
+    assert!(!world.exited);
+    world.end(worker, Ending::Exit(0));
+    assert!(world.exited && world.lines.is_empty());
+}
+
+#[test]
+fn nothing_is_started_for_a_log_without_words() {
+    let (mut world, ids) = World::new(vec![policy("postlogd", Style::Alone, None)]);
+    world.event(Event::Stop { immediately: false });
+    world.answer_probes(false);
+    assert!(world.exited && world.of(ids[0]).is_empty());
 }
 
 #[test]

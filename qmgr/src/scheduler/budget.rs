@@ -9,7 +9,7 @@
 use super::arena::Id;
 use super::state::Message;
 use super::timer::Timer;
-use super::{Action, MessageId, Moment, Scheduler, TransportSettings};
+use super::{Action, Moment, Scheduler, TransportSettings};
 
 /// Most recipients of one read.
 const MOST_AT_ONCE: usize = 1_000;
@@ -32,7 +32,8 @@ impl Scheduler {
         if allowance > 0 && (fresh || allowance >= limit.min(message.unread) || now >= due) {
             self.hungry.remove(&key);
             self.messages[id].reading = true;
-            self.actions.push_back(Action::Read { message: MessageId(id.number()), count: allowance });
+            let message = self.message_id(id);
+            self.actions.push_back(Action::Read { message, count: allowance });
             return;
         }
         self.hungry.insert(key);

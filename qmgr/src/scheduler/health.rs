@@ -109,7 +109,7 @@ impl Scheduler {
     }
 
     /// A transport does not work: what waits for it is deferred, and so is what comes until it has rested.
-    pub(super) fn throttle(&mut self, now: Moment, id: TransportId, why: Rc<dsn::Dsn>) {
+    pub(super) fn throttle(&mut self, now: Moment, id: TransportId, why: &Rc<dsn::Dsn>) {
         let transport = &mut self.transports[id.0 as usize];
         if transport.throttled.is_some() {
             return;
@@ -119,7 +119,7 @@ impl Scheduler {
         self.timers.set(until, Timer::Transport(id));
         let destinations: Vec<Id<Destination>> = transport.destinations.values().copied().collect();
         for destination in destinations {
-            self.drain(destination, &why);
+            self.drain(destination, why);
             self.forget_if_idle(destination);
         }
     }

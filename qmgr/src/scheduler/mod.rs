@@ -46,9 +46,13 @@ pub type Moment = Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TransportId(u32);
 
-/// The scheduler's number of a message.
+/// The scheduler's number of a message. It is not given again while anybody could remember it: the caller may be busy with
+/// a message for long after [`Action::Done`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct MessageId(u32);
+pub struct MessageId {
+    index: u32,
+    sequence: u64,
+}
 
 /// The scheduler's number of a delivery on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -161,12 +165,7 @@ impl Scheduler {
 
     /// What to do next.
     pub fn next_action(&mut self) -> Option<Action> {
-        let action = self.actions.pop_front()?;
-        if let Action::Done(message) = &action {
-            // Only now may its number be used again.
-            self.messages.remove(Id::from_number(message.0));
-        }
-        Some(action)
+        self.actions.pop_front()
     }
 
     /// When [`Scheduler::tick`] is due.
@@ -222,17 +221,23 @@ impl Scheduler {
     pub fn add_message(&mut self, now: Moment, unread: usize, single: bool) -> MessageId {
         self.sequence += 1;
         let message = self.messages.insert(Message::new(self.sequence, now, unread, single));
+        let id = self.message_id(message);
         self.consider_reading(now, message);
         self.consider_done(message);
-        MessageId(message.number())
+        id
+    }
+
+    fn message_id(&self, id: Id<Message>) -> MessageId {
+        MessageId { index: id.number(), sequence: self.messages[id].sequence }
     }
 
     /// The answer to [`Action::Read`]: these recipients are routed, and `unread` are still in the file. What was read
     /// but needs no delivery is simply not among them.
     pub fn read(&mut self, now: Moment, message: MessageId, recipients: &[Assignment<'_>], unread: usize) {
-        let id = Id::from_number(message.0);
-        let Some(record) = self.messages.get(id) else { return };
-        let sequence = record.sequence;
+        let (id, sequence) = (Id::from_number(message.index), message.sequence);
+        if self.messages.get(id).is_none_or(|record| record.sequence != sequence) {
+            return;
+        }
         let mut deferred: Vec<(Rc<dsn::Dsn>, Vec<u32>)> = Vec::new();
         let mut touched: Vec<(TransportId, Id<Destination>)> = Vec::new();
         for assignment in recipients {
@@ -266,7 +271,7 @@ impl Scheduler {
     pub fn connected(&mut self, now: Moment, transport: TransportId, capacity: u32) {
         let record = &mut self.transports[transport.0 as usize];
         record.connecting = record.connecting.saturating_sub(1);
-        record.room += capacity;
+        record.room += i64::from(capacity);
         self.pump(now, transport);
     }
 
@@ -274,13 +279,13 @@ impl Scheduler {
     pub fn connect_failed(&mut self, now: Moment, transport: TransportId, why: dsn::Dsn) {
         let record = &mut self.transports[transport.0 as usize];
         record.connecting = record.connecting.saturating_sub(1);
-        self.throttle(now, transport, Rc::new(why));
+        self.throttle(now, transport, &Rc::new(why));
     }
 
     /// A connection closed that had room for `room` deliveries; the deliveries on it are reported one by one.
     pub fn disconnected(&mut self, now: Moment, transport: TransportId, room: u32) {
         let record = &mut self.transports[transport.0 as usize];
-        record.room = record.room.saturating_sub(room);
+        record.room -= i64::from(room);
         self.pump(now, transport);
     }
 
@@ -304,6 +309,27 @@ impl Scheduler {
         self.consider_done(done.message);
     }
 
+    /// The caller found no agent for a delivery, because a connection has just closed: it waits again.
+    pub fn unsent(&mut self, now: Moment, delivery: DeliveryId) {
+        let Some(mut done) = self.deliveries.remove(Id::from_number(delivery.0)) else { return };
+        let transport = &mut self.transports[done.transport.0 as usize];
+        transport.busy -= 1;
+        transport.room += 1;
+        self.messages[done.message].in_flight -= done.recipients.len();
+        let recipients = std::mem::take(&mut done.recipients);
+        match transport.throttled.clone() {
+            None => self.put_back(&done, recipients, done.crashes),
+            Some((_, why)) => {
+                self.release_from(done.transport, done.message, recipients.len());
+                let message = self.message_id(done.message);
+                self.actions.push_back(Action::Defer { message, recipients, why });
+            }
+        }
+        self.leave_destination(now, done.transport, done.destination);
+        self.pump(now, done.transport);
+        self.consider_done(done.message);
+    }
+
     /// The agent died with a delivery; `unreported` are its recipients without outcome. They are tried once more at
     /// once, unless this is the second time, or the transport fails again and again.
     pub fn crashed(&mut self, now: Moment, delivery: DeliveryId, unreported: Vec<u32>, why: &Rc<dsn::Dsn>) {
@@ -317,10 +343,10 @@ impl Scheduler {
         if unreported.is_empty() {
             // Nothing is left of it but the end of the agent.
         } else if again {
-            self.put_back(&done, unreported);
+            self.put_back(&done, unreported, done.crashes + 1);
         } else {
             self.release_from(done.transport, done.message, unreported.len());
-            let message = MessageId(done.message.number());
+            let message = self.message_id(done.message);
             self.actions.push_back(Action::Defer { message, recipients: unreported, why: why.clone() });
         }
         self.leave_destination(now, done.transport, done.destination);
@@ -335,7 +361,7 @@ impl Scheduler {
         let record = &mut self.transports[transport.0 as usize];
         record.crashes += 1;
         if record.crashes >= 2 {
-            self.throttle(now, transport, why.clone());
+            self.throttle(now, transport, why);
         }
     }
 

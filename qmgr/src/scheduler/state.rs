@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::arena::Id;
 use super::timer::Timer;
 use super::window::Window;
-use super::{Action, Assignment, DeliveryId, MessageId, Moment, Scheduler, TransportId, TransportSettings};
+use super::{Action, Assignment, DeliveryId, Moment, Scheduler, TransportId, TransportSettings};
 
 /// Connections to one transport that may wait for an agent to take them at a time.
 const MOST_CONNECTING: usize = 2;
@@ -23,8 +23,9 @@ pub(super) struct Transport {
     pub(super) throttled: Option<(Moment, Rc<dsn::Dsn>)>,
     /// Inside its rate delay.
     pub(super) delayed: bool,
-    /// Deliveries that connected agents have room for.
-    pub(super) room: u32,
+    /// Deliveries that connected agents have room for; below zero while a delivery is on its way to an agent that has
+    /// just left.
+    pub(super) room: i64,
     /// Connections on the way.
     pub(super) connecting: usize,
     /// Deliveries on the way.
@@ -47,7 +48,6 @@ pub(super) struct Transport {
 pub(super) struct Destination {
     pub(super) transport: TransportId,
     pub(super) key: Rc<[u8]>,
-    pub(super) nexthop: Rc<str>,
     /// Tells this use of the place from others, for timers.
     pub(super) generation: u64,
     pub(super) window: Window,
@@ -84,8 +84,6 @@ pub(super) struct Message {
     pub(super) held: usize,
     pub(super) in_flight: usize,
     pub(super) jobs: Vec<(TransportId, Id<Job>)>,
-    /// [`Action::Done`] was said.
-    pub(super) done: bool,
 }
 
 /// A message's part at one transport.
@@ -165,6 +163,14 @@ impl Transport {
     }
 }
 
+impl Destination {
+    /// For people.
+    fn nexthop(&self) -> Rc<str> {
+        let nexthop = self.key.rsplit(|byte| *byte == 0).next().unwrap_or_default();
+        String::from_utf8_lossy(nexthop).into()
+    }
+}
+
 impl Message {
     pub(super) fn new(sequence: u64, now: Moment, unread: usize, single: bool) -> Message {
         Message {
@@ -178,7 +184,6 @@ impl Message {
             held: 0,
             in_flight: 0,
             jobs: Vec::new(),
-            done: false,
         }
     }
 }
@@ -200,7 +205,7 @@ impl Scheduler {
         let key = transport.destination_key(assignment);
         let destination = match transport.destinations.get(&*key) {
             Some(id) => *id,
-            None => self.add_destination(number, &key, assignment.nexthop),
+            None => self.add_destination(number, &key),
         };
         if let Some((_, why)) = &self.destinations[destination].dead {
             return Err(why.clone());
@@ -226,14 +231,13 @@ impl Scheduler {
         Ok((number, destination))
     }
 
-    fn add_destination(&mut self, transport: TransportId, key: &[u8], nexthop: &str) -> Id<Destination> {
+    fn add_destination(&mut self, transport: TransportId, key: &[u8]) -> Id<Destination> {
         self.sequence += 1;
         let record = &mut self.transports[transport.0 as usize];
         let key: Rc<[u8]> = key.into();
         let id = self.destinations.insert(Destination {
             transport,
             key: key.clone(),
-            nexthop: nexthop.into(),
             generation: self.sequence,
             window: Window::new(&record.settings),
             busy: 0,
@@ -315,11 +319,11 @@ impl Scheduler {
         job.class = class;
     }
 
-    /// Recipients that were left by a dead agent go back to the head of their destination.
-    pub(super) fn put_back(&mut self, done: &Delivery, unreported: Vec<u32>) {
+    /// Recipients that were left by a dead agent, or never reached one, go back to the head of their destination.
+    pub(super) fn put_back(&mut self, done: &Delivery, unreported: Vec<u32>, crashes: u8) {
         if let Some((_, why)) = self.destinations[done.destination].dead.clone() {
             self.release_from(done.transport, done.message, unreported.len());
-            let message = MessageId(done.message.number());
+            let message = self.message_id(done.message);
             self.actions.push_back(Action::Defer { message, recipients: unreported, why });
             return;
         }
@@ -329,7 +333,7 @@ impl Scheduler {
             None => self.add_peer(done.message, sequence, done.transport, done.destination),
         };
         let peer = &mut self.peers[peer];
-        peer.crashes = peer.crashes.max(done.crashes + 1);
+        peer.crashes = peer.crashes.max(crashes);
         let batch = self.jobs[peer.job].batch;
         let before = peer.recipients.len().div_ceil(batch);
         for recipient in unreported.into_iter().rev() {
@@ -379,7 +383,7 @@ impl Scheduler {
             if transport.throttled.is_some() || transport.delayed {
                 return;
             }
-            if transport.room == 0 {
+            if transport.room <= 0 {
                 while transport.connecting < MOST_CONNECTING.min(transport.ready.len()) {
                     transport.connecting += 1;
                     self.actions.push_back(Action::Connect(id));
@@ -422,6 +426,7 @@ impl Scheduler {
             self.remove_peer(peer);
         }
         self.refresh(destination);
+        let number = self.message_id(message);
         let delivery = self.deliveries.insert(Delivery {
             transport: id,
             destination,
@@ -432,7 +437,7 @@ impl Scheduler {
         self.actions.push_back(Action::Deliver {
             delivery: DeliveryId(delivery.number()),
             transport: id,
-            message: MessageId(message.number()),
+            message: number,
             recipients,
         });
     }
@@ -451,7 +456,7 @@ impl Scheduler {
             let message = self.jobs[job].message;
             self.remove_peer(peer);
             self.release_from(transport, message, recipients.len());
-            let number = MessageId(message.number());
+            let number = self.message_id(message);
             self.actions.push_back(Action::Defer { message: number, recipients, why: why.clone() });
             messages.push(message);
         }
@@ -471,15 +476,15 @@ impl Scheduler {
     /// Lets a message go of which nothing is left.
     pub(super) fn consider_done(&mut self, id: Id<Message>) {
         let Some(message) = self.messages.get(id) else { return };
-        if message.held > 0 || message.unread > 0 || message.reading || message.done {
+        if message.held > 0 || message.unread > 0 || message.reading {
             return;
         }
         self.hungry.remove(&(message.sequence, id));
-        self.messages[id].done = true;
-        for (_, job) in std::mem::take(&mut self.messages[id].jobs) {
+        self.actions.push_back(Action::Done(self.message_id(id)));
+        let jobs = self.messages.remove(id).map(|message| message.jobs);
+        for (_, job) in jobs.into_iter().flatten() {
             self.jobs.remove(job);
         }
-        self.actions.push_back(Action::Done(MessageId(id.number())));
     }
 
     fn warn_if_clogged(&mut self, now: Moment, id: Id<Destination>) {
@@ -494,7 +499,7 @@ impl Scheduler {
         destination.quiet_until = now + self.limits.clog_warning;
         self.actions.push_back(Action::Clogged {
             transport: self.transports[destination.transport.0 as usize].name.clone(),
-            destination: destination.nexthop.clone(),
+            destination: destination.nexthop(),
             share,
             total: self.messages.len(),
         });

@@ -86,7 +86,7 @@ impl Flush {
         match worker.run_blocking(move || work.run(&request, now)).await {
             Some(Ok(())) => Answer::Ok,
             Some(Err(error)) => {
-                log::warning!("{error}");
+                log::warning!("flush: {}", sys::reason(&error));
                 Answer::Failed
             }
             None => Answer::Failed,

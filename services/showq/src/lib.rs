@@ -101,7 +101,7 @@ impl Step {
                 Ok(None) => Listed::End,
                 Err(error) => {
                     // Without its last word the client knows that the listing is not whole.
-                    problems.push(format!("queue scan: {error}"));
+                    problems.push(format!("queue scan: {}", sys::reason(&error)));
                     self.ended = true;
                     return;
                 }

@@ -1,2 +1,7 @@
-//! posthouse-virtual.
-fn main() {}
+//! The virtual program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    delivery::run_blocking::<posthouse_virtual::Virtual>()
+}

@@ -118,9 +118,13 @@ impl<L: Lookup> Engine<'_, L> {
         }
         let outcome = match word.to_ascii_uppercase().as_slice() {
             b"OK" | b"RELAY" => {
-                let routed = key == AccessKey::Recipient && self.subject.recipient_routed;
-                // A source route could lead around what the table wants.
-                if routed && !self.policy.allow_untrusted_routing { Outcome::Dunno } else { Outcome::Permit }
+                // What is permitted must not lead elsewhere (`user%elsewhere@here`).
+                let recipient = self.subject.recipient.as_ref().filter(|_| key == AccessKey::Recipient);
+                if recipient.is_some_and(|address| self.asks_for_routing(address)) {
+                    Outcome::Dunno
+                } else {
+                    Outcome::Permit
+                }
             }
             b"DUNNO" => Outcome::Dunno,
             b"REJECT" => self.refuse_by_table(key, codes.access_reject, or(text, b"Access denied")),

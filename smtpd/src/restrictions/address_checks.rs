@@ -82,7 +82,7 @@ impl<L: Lookup> Engine<'_, L> {
     }
 
     /// What an address on the way in says about the way out: `%`, `!` or a second `@` ask us to send it on.
-    fn asks_for_routing(&self, address: &[u8]) -> bool {
+    pub(super) fn asks_for_routing(&self, address: &[u8]) -> bool {
         if self.policy.allow_untrusted_routing {
             return false;
         }

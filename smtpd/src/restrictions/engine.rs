@@ -121,6 +121,8 @@ impl<'a, L: Lookup> Engine<'a, L> {
     async fn delayed(&mut self, stages: &[Stage]) -> Outcome {
         for stage in stages {
             let outcome = match stage {
+                // Nothing was said that could be judged.
+                Stage::Helo if self.subject.helo.is_none() => Outcome::Dunno,
                 Stage::Sender if self.subject.sender.is_none() => Outcome::Dunno,
                 Stage::Sender => self.sender().await,
                 other => self.list(*other).await,

@@ -47,8 +47,6 @@ pub struct Subject {
     pub sender: Option<BString>,
     /// The recipient at hand, internal form.
     pub recipient: Option<BString>,
-    /// The recipient came with a source route.
-    pub recipient_routed: bool,
     /// Recipients that were accepted in this transaction.
     pub recipients: u32,
     /// The client sent more before it could know the last reply.

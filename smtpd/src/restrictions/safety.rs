@@ -31,10 +31,11 @@ impl Lists {
                 | Restriction::RejectUnauthDestination
                 | Restriction::DeferUnauthDestination => return true,
                 Restriction::Misconfigured(_) if rule.name.eq_ignore_ascii_case("check_relay_domains") => return true,
-                Restriction::Class(name) if depth < Lists::deepest() => {
-                    if self.class(name, stage).is_some_and(|rules| self.restrain(&rules, stage, depth + 1)) {
-                        return true;
-                    }
+                Restriction::Class(name)
+                    if depth < Lists::deepest()
+                        && self.class(name, stage).is_some_and(|rules| self.restrain(&rules, stage, depth + 1)) =>
+                {
+                    return true;
                 }
                 _ => {}
             }

@@ -34,9 +34,9 @@ enum Fatal {
     Usage(#[from] Usage),
     #[error("{0}")]
     Config(#[from] config::Error),
-    #[error("chdir {0}: {1}")]
+    #[error("chdir {}: {}", .0, sys::reason(.1))]
     Directory(String, io::Error),
-    #[error("open {0}: {1}")]
+    #[error("open {}: {}", .0, sys::reason(.1))]
     Open(String, io::Error),
     #[error("bad mail queue ID: {0}")]
     QueueId(String),

@@ -14,7 +14,7 @@ pub enum Error {
     #[error(transparent)]
     Queue(#[from] queue::Error),
     /// The output is gone.
-    #[error("write: {0}")]
+    #[error("write: {}", sys::reason(.0))]
     Output(io::Error),
 }
 

@@ -82,7 +82,7 @@ impl Catalogue {
             };
             let name = format!("{}_{suffix}", entry.service());
             let default = parameters::find(&name).map_or(row.default, |own| own.default);
-            self.add(&name, source, default);
+            self.known.insert(name, Known { source, default: default.to_owned() });
         }
     }
 
@@ -118,8 +118,9 @@ impl Catalogue {
         }
         for name in explicit {
             let value = config.written(name).unwrap_or_default();
-            for reference in expansion::references(value.as_bytes()).unwrap_or_default() {
-                self.refer(&reference, config, None, &place);
+            match expansion::references(value.as_bytes()) {
+                Ok(references) => references.iter().for_each(|name| self.refer(name, config, None, &place)),
+                Err(error) => self.warnings.push(format!("{}: parameter {name}: {error}", config.origin(name))),
             }
             let text = config.optional_string(name).ok().flatten().unwrap_or_default();
             for name in database::names(&text, explicit.iter().map(String::as_str)) {

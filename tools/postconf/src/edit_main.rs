@@ -16,6 +16,11 @@ use crate::replace_file::Replacement;
 /// A request of the wrong form, or the file cannot be replaced.
 pub(crate) fn edit(directory: &Path, change: Change, operands: &[String], output: &mut Output) -> Result<(), Error> {
     let requests = operands.iter().map(|text| request(change, text)).collect::<Result<Vec<_>, _>>()?;
+    for (at, (name, value)) in requests.iter().enumerate() {
+        if change == Change::Set && requests[at + 1..].iter().any(|(later, _)| later == name) {
+            output.warn(&format!("ignoring earlier request: '{name} = {value}'"));
+        }
+    }
     let path = directory.join("main.cf");
     let replacement = Replacement::begin(&path)?;
     let old = replacement.present()?;
@@ -41,9 +46,12 @@ fn request(change: Change, text: &str) -> Result<(String, String), Error> {
         }
         Change::Exclude | Change::CommentOut => {
             let name = text.trim();
-            if name.is_empty() || name.contains(|c: char| c.is_ascii_whitespace() || c == '=') {
-                let options = "-X or -# requires names without value";
-                return Err(Error::Request(format!("{options}: \"{text}\"")));
+            if name.is_empty() {
+                return Err(Error::request("-X or -# requires non-blank parameter names"));
+            }
+            if name.contains('=') {
+                let option = if change == Change::Exclude { "-X" } else { "-#" };
+                return Err(Error::Request(format!("specify one of -e {option}")));
             }
             Ok((name.to_owned(), String::new()))
         }

@@ -1,7 +1,7 @@
 //! Output lines: words joined by single blanks, folded where `-f` asks for it.
 
-/// Lines end before this column when they are folded.
-const WIDTH: usize = 80;
+/// The longest line when lines are folded.
+const WIDTH: usize = 79;
 const INDENT: &str = "    ";
 
 /// Builds one logical line, word by word.
@@ -80,9 +80,9 @@ mod tests {
 
     #[test]
     fn folding() {
-        let words = "a".repeat(30) + "  " + &"b".repeat(45) + "\t" + &"c".repeat(100) + " d";
+        let words = "a".repeat(30) + "  " + &"b".repeat(44) + "\t" + &"c".repeat(100) + " d";
         let folded = parameter("x", &words, true, false, false);
-        let (a, b, c) = ("a".repeat(30), "b".repeat(45), "c".repeat(100));
+        let (a, b, c) = ("a".repeat(30), "b".repeat(44), "c".repeat(100));
         assert_eq!(folded, format!("x = {a} {b}\n    {c}\n    d"));
         assert_eq!(parameter("x", &words, false, true, false), format!("{a} {b} {c} d"));
         assert_eq!(parameter("x", "", true, false, false), "x =");

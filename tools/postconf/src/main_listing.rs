@@ -69,9 +69,7 @@ impl Loaded {
         if !options.expand {
             return Ok(Some(text));
         }
-        let mut config = self.config.clone();
-        config.set(name, text);
-        Ok(config.optional_string(name)?)
+        Ok(self.config.optional_string(name)?.or(Some(text)))
     }
 
     /// The same configuration, with the defaults of service parameters filled in, so that values may refer to them.
@@ -120,7 +118,8 @@ pub(crate) fn show(options: &Options, output: &mut Output) -> Result<(), Error> 
         }
     }
     if !options.defaults && !options.quiet {
-        unused::warn(&loaded.catalogue, &loaded.config, &loaded.explicit, &loaded.entries, output);
+        unused::warn_main(&loaded.catalogue, &loaded.config, &loaded.explicit, output);
+        unused::warn_master(&loaded.catalogue, &loaded.config, &loaded.entries, output);
     }
     Ok(())
 }

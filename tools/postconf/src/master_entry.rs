@@ -173,8 +173,8 @@ impl Entry {
 
     fn put_arguments(&self, line: &mut Line, value: &dyn Fn(&str) -> String) {
         let overrides = self.overrides();
-        let options = self.options_end().max(overrides.last().map_or(0, |(range, _, _)| range.end));
         let mut at = 0;
+        let mut behind_option = false;
         while let Some(argument) = self.arguments.get(at) {
             if let Some((range, name, text)) = overrides.iter().find(|(range, _, _)| range.start == at) {
                 line.next_line();
@@ -182,9 +182,10 @@ impl Entry {
                 line.put(" ");
                 line.put(&protected(&format!("{name}={}", value(text))));
                 at = range.end;
+                behind_option = true;
                 continue;
             }
-            if at < options || (options > 0 && at == options) {
+            if std::mem::take(&mut behind_option) {
                 line.next_line();
             }
             line.word(&protected(argument));

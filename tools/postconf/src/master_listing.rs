@@ -45,7 +45,7 @@ pub(crate) fn show(options: &Options, output: &mut Output) -> Result<(), Error> 
         }
     }
     if !options.quiet {
-        unused::warn(&loaded.catalogue, &loaded.config, &loaded.explicit, &loaded.entries, output);
+        unused::warn_master(&loaded.catalogue, &loaded.config, &loaded.entries, output);
     }
     Ok(())
 }

@@ -6,23 +6,23 @@ use crate::Output;
 use crate::catalogue::Catalogue;
 use crate::master_entry::Entry;
 
-pub(crate) fn warn(
-    catalogue: &Catalogue,
-    config: &Config,
-    explicit: &[String],
-    entries: &[Entry],
-    output: &mut Output,
-) {
-    let directory = config.directory().display();
+/// About the names that `main.cf` sets.
+pub(crate) fn warn_main(catalogue: &Catalogue, config: &Config, explicit: &[String], output: &mut Output) {
+    let place = format!("{}/main.cf", config.directory().display());
     for name in explicit {
         let value = config.written(name).unwrap_or_default();
-        check(&format!("{directory}/main.cf"), name, value, catalogue.known.contains_key(name), output);
+        check(&place, name, value, catalogue.known.contains_key(name), output);
     }
+}
+
+/// About the names that `-o` options in `master.cf` set.
+pub(crate) fn warn_master(catalogue: &Catalogue, config: &Config, entries: &[Entry], output: &mut Output) {
+    let place = format!("{}/master.cf", config.directory().display());
     for (at, entry) in entries.iter().enumerate() {
+        let own = catalogue.local.get(at);
         for (_, name, value) in entry.overrides() {
-            let known =
-                catalogue.known.contains_key(name) || catalogue.local.get(at).is_some_and(|own| own.contains(name));
-            check(&format!("{directory}/master.cf"), name, value, known, output);
+            let known = catalogue.known.contains_key(name) || own.is_some_and(|own| own.contains(name));
+            check(&place, name, value, known, output);
         }
     }
 }

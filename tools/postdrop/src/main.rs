@@ -1,2 +1,7 @@
-//! posthouse-postdrop.
-fn main() {}
+//! postdrop: puts a message into the maildrop directory.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    posthouse_postdrop::run()
+}

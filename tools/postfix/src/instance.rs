@@ -83,10 +83,9 @@ impl Instance {
 
     /// From now on the log's tag is the one that monitoring knows.
     pub(crate) fn start_log(&self) -> Result<(), Failure> {
-        let mut options = log::Options::from_config(&self.config, "postfix-script")?.also_stderr(true);
-        if getuid().is_root() || self.owns_queue() {
-            options = options.direct_when_down(&self.config)?;
-        }
+        let options = log::Options::from_config(&self.config, "postfix-script")?.also_stderr(true);
+        // Strangers have been turned away: whoever comes here may write to the log file.
+        let mut options = options.direct_when_down(&self.config)?;
         options.tag = Some(format!("{}/postfix-script", options.syslog_name));
         options.verbose = self.options.verbose;
         log::init(options);
@@ -94,10 +93,6 @@ impl Instance {
             log::warning!("{warning}");
         }
         Ok(())
-    }
-
-    fn owns_queue(&self) -> bool {
-        fs::metadata(&self.queue_directory).is_ok_and(|queue| queue.uid() == getuid().as_raw())
     }
 
     /// A program of `daemon_directory` with this instance's configuration.

@@ -34,7 +34,7 @@ pub enum Error {
     #[error("Cannot flush mail queue - mail system is down")]
     NoFlush,
     /// The socket is there, but not for us.
-    #[error("Connect to the Postfix {service} service: {error}")]
+    #[error("Connect to the Postfix {service} service: {}", sys::reason(error))]
     Connect {
         /// `showq`
         service: String,
@@ -54,13 +54,13 @@ pub enum Error {
     #[error("Flush service is not configured for destination \"{0}\"")]
     NotConfigured(String),
     /// The queue cannot be read directly.
-    #[error("{0}: {1}")]
+    #[error("{}: {}", .0, sys::reason(.1))]
     Queue(String, io::Error),
     /// Root cannot become the owner of the queue.
     #[error("{0}")]
     Privileges(#[from] sys::privileges::Error),
     /// The output does not take it.
-    #[error("output write error: {0}")]
+    #[error("output write error: {}", sys::reason(.0))]
     Output(io::Error),
 }
 

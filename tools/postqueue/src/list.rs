@@ -53,7 +53,8 @@ pub(crate) fn run(json: bool, config: &Config, caller: &Caller) -> Result<(), Er
         Err(_) if !caller.is_privileged => Err(Error::NoReport),
         Err(error) => {
             log::warning!(
-                "Mail system is down -- accessing queue directly (Connect to the Postfix {service} service: {error})"
+                "Mail system is down -- accessing queue directly (Connect to the Postfix {service} service: {})",
+                sys::reason(&error)
             );
             from_disk(config, &mut form, &mut out)
         }

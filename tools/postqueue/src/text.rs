@@ -9,6 +9,9 @@ use sys::clock;
 /// Where reasons end on their line.
 const REASON_END: usize = 76;
 
+/// Blanks are most of the listing.
+const BLANKS: [u8; REASON_END] = [b' '; REASON_END];
+
 /// Widths of the columns.
 struct Columns {
     id: usize,
@@ -86,13 +89,13 @@ impl Text {
             };
             if reason != self.reason {
                 let shown = if reason.is_empty() { b"reason unavailable" } else { reason };
-                let padding = REASON_END.saturating_sub(shown.len());
-                write!(out, "{:padding$}(", "")?;
+                out.write_all(&BLANKS[..REASON_END.saturating_sub(shown.len())])?;
+                out.write_all(b"(")?;
                 out.write_all(shown)?;
                 out.write_all(b")\n")?;
                 self.reason = reason.to_vec();
             }
-            write!(out, "{:id_width$} {:size_width$} {:time_width$} ", "", "", "")?;
+            out.write_all(&BLANKS[..id_width + size_width + time_width + 3])?;
             out.write_all(&recipient.address)?;
             out.write_all(b"\n")?;
         }

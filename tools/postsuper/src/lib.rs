@@ -33,13 +33,13 @@ enum Fatal {
     Config(#[from] config::Error),
     #[error("use of this command is reserved for the superuser")]
     NotSuperuser,
-    #[error("chdir {0}: {1}")]
+    #[error("chdir {}: {}", .0, sys::reason(.1))]
     Directory(String, io::Error),
     #[error("{0}")]
     Privileges(#[from] privileges::Error),
     #[error("parameter mail_owner: unknown user name value: {0}")]
     UnknownOwner(String),
-    #[error("{0}: {1}")]
+    #[error("{}: {}", .0, sys::reason(.1))]
     Work(&'static str, io::Error),
 }
 

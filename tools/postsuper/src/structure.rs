@@ -186,7 +186,7 @@ impl<'a> Check<'a> {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                log::warning!("rename file {} as {}: {error}", from.display(), to.display());
+                log::warning!("rename file {} as {}: {}", from.display(), to.display(), sys::reason(&error));
                 Ok(false)
             }
             Err(error) => Err(error),

@@ -1,43 +1,45 @@
 //! An agent whose deliveries last until the test lets them go.
 
-use std::os::fd::OwnedFd;
-
 use config::Config;
 use dsn::{Action, Delivery, Dsn, Status};
 use ipc::delivery::{Recipient, Request};
 use server::testing::{self, Harness};
-use tokio::sync::Semaphore;
+use tokio::sync::Notify;
 
 use super::*;
 
-struct Patient {
-    releases: Semaphore,
+struct Fake {
+    release: Notify,
 }
 
-impl Agent for Patient {
-    const PROGRAM: &'static str = "smtp";
-    const ACCOUNT: Account = Account::MailOut;
+impl Agent for Fake {
+    const PROGRAM: &'static str = "discard";
+    const ACCOUNT: Account = Account::MailOwner;
 
-    fn prepare(_: &Startup) -> Result<Self, StartError> {
-        Ok(Patient { releases: Semaphore::new(0) })
+    fn prepare(_start: &Startup) -> Result<Fake, StartError> {
+        Ok(Fake { release: Notify::new() })
     }
 
     async fn deliver(self: Rc<Self>, mut job: Job) {
-        self.releases.acquire().await.expect("open").forget();
-        let dsn = Dsn::new(Status::success(0, 0), "250 ok");
-        job.report_rest(b"x", &Delivery::Sent { action: Action::Relayed, dsn });
+        match job.request.nexthop.as_str() {
+            "wait" => self.release.notified().await,
+            "panic" => panic!("as asked"),
+            _ => {}
+        }
+        let dsn = Dsn::new(Status::success(0, 0), "delivered");
+        job.report(0, b"none", Delivery::Sent { action: Action::Delivered, dsn });
         job.finish(None);
     }
 }
 
-fn request(id: u64) -> ToAgent {
+fn request(id: u64, nexthop: &str) -> ToAgent {
     ToAgent::Deliver(Box::new(Request {
         id,
         directory: queue::Directory::Active,
         queue_id: "ABC".parse().expect("id"),
         content_offset: 0,
         content_length: 0,
-        nexthop: "x".into(),
+        nexthop: nexthop.into(),
         encoding: String::new(),
         send_options: 0,
         sender: "s@x".into(),
@@ -51,28 +53,67 @@ fn request(id: u64) -> ToAgent {
     }))
 }
 
-async fn harness(sessions: u32) -> Harness<Service<Patient>> {
-    let mut start = Startup::for_tests(Config::from_text("").expect("configuration"), "smtp");
+async fn ask(qmgr: &mut Connection, id: u64, nexthop: &str) {
+    let file = std::fs::File::open("/dev/null").expect("open").into();
+    qmgr.queue_with_descriptor(&request(id, nexthop), file).expect("queue");
+    qmgr.flush().await.expect("flush");
+}
+
+/// The next answers, as (request, word).
+async fn answers(qmgr: &mut Connection, count: usize) -> Vec<(u64, &'static str)> {
+    let mut answers = Vec::new();
+    for _ in 0..count {
+        answers.push(match qmgr.expect::<FromAgent>().await.expect("answer") {
+            FromAgent::Outcome { request, delivery, .. } => (request, delivery.word()),
+            FromAgent::Finished { request, .. } => (request, "finished"),
+            FromAgent::Draining => (0, "draining"),
+            other => panic!("{other:?}"),
+        });
+    }
+    answers
+}
+
+#[test]
+fn deliveries_side_by_side_and_a_clean_end() {
+    testing::run(async {
+        log::capture();
+        let startup = Startup::for_tests(Config::from_text("").expect("configuration"), "discard");
+        let harness: Harness<Service<Fake>> = Harness::start(&startup).await.expect("start");
+        let mut qmgr = Connection::new(harness.connect().expect("connect"));
+        assert_eq!(qmgr.expect::<FromAgent>().await.expect("hello"), FromAgent::Hello { capacity: CAPACITY });
+        ask(&mut qmgr, 1, "wait").await;
+        ask(&mut qmgr, 2, "go").await;
+        assert_eq!(answers(&mut qmgr, 2).await, [(2, "sent"), (2, "finished")], "the first does not hold up others");
+        // What an agent does not report, for whatever reason, is tried again.
+        ask(&mut qmgr, 3, "panic").await;
+        let mut after = answers(&mut qmgr, 3).await;
+        after.sort_unstable();
+        assert_eq!(after, [(0, "draining"), (3, "deferred"), (3, "finished")]);
+        let agent = harness.service().agent.clone();
+        let end = harness.finish();
+        let rest = async {
+            ask(&mut qmgr, 4, "go").await;
+            assert_eq!(answers(&mut qmgr, 2).await, [(4, "sent"), (4, "finished")], "requests that cross are served");
+            agent.release.notify_one();
+            assert_eq!(answers(&mut qmgr, 2).await, [(1, "sent"), (1, "finished")]);
+            drop(qmgr);
+        };
+        tokio::join!(end, rest);
+    });
+}
+
+async fn harness(sessions: u32) -> Harness<Service<Fake>> {
+    let mut start = Startup::for_tests(Config::from_text("").expect("configuration"), "discard");
     start.sessions = sessions;
     Harness::start(&start).await.expect("start")
 }
 
-async fn greeted(harness: &Harness<Service<Patient>>) -> (Connection, u32) {
+async fn greeted(harness: &Harness<Service<Fake>>) -> (Connection, u32) {
     let mut qmgr = Connection::new(harness.connect().expect("connect"));
     match qmgr.expect().await.expect("hello") {
         FromAgent::Hello { capacity } => (qmgr, capacity),
         other => panic!("{other:?}"),
     }
-}
-
-async fn deliver(qmgr: &mut Connection, id: u64) {
-    let file = OwnedFd::from(std::fs::File::open("/dev/null").expect("open"));
-    qmgr.queue_with_descriptor(&request(id), file).expect("queue");
-    qmgr.flush().await.expect("flush");
-}
-
-async fn finished(qmgr: &mut Connection) {
-    while !matches!(qmgr.expect().await.expect("answer"), FromAgent::Finished { .. }) {}
 }
 
 #[test]
@@ -105,19 +146,19 @@ fn a_draining_agent_keeps_places_for_what_it_still_does_only() {
         let harness = harness(10).await;
         let (mut qmgr, _) = greeted(&harness).await;
         for id in 1..=3 {
-            deliver(&mut qmgr, id).await;
+            ask(&mut qmgr, id, "wait").await;
         }
-        let release = || harness.service().agent.releases.add_permits(1);
+        let release = || harness.service().agent.release.notify_one();
         release();
-        finished(&mut qmgr).await;
+        answers(&mut qmgr, 2).await;
         assert_eq!(harness.worker().sessions(), 10);
         harness.worker().start_draining();
         assert_eq!(qmgr.expect::<FromAgent>().await.expect("draining"), FromAgent::Draining);
         assert_eq!(harness.worker().sessions(), 2);
         release();
-        finished(&mut qmgr).await;
+        answers(&mut qmgr, 2).await;
         release();
-        finished(&mut qmgr).await;
+        answers(&mut qmgr, 2).await;
         assert_eq!(harness.worker().sessions(), 1);
         drop(qmgr);
         harness.finish().await;

@@ -89,7 +89,8 @@ fn write(file: &File, prepended: &Prepended, content: &mut Content) -> Result<u6
 }
 
 /// The line before each message: `From sender  Fri Nov 20 10:25:43 2026`.
-fn separator(sender: &[u8], seconds: i64) -> Vec<u8> {
+#[must_use]
+pub fn separator(sender: &[u8], seconds: i64) -> Vec<u8> {
     const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let local = sys::clock::local(seconds);

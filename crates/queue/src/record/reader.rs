@@ -199,7 +199,10 @@ impl<S: ReadAt> Reader<S> {
 
     /// Steps over the next record.
     fn advance(&mut self) -> Result<Option<Extent>, Error> {
-        if self.filled - self.position < LONGEST_HEADER && !self.fill(LONGEST_HEADER)? && self.filled == self.position {
+        // Near the end of a file there is often less than the longest header, and it is enough.
+        let have = &self.buffer[self.position..self.filled];
+        let is_whole = have.get(1..).is_some_and(|length| length.iter().take(4).any(|byte| byte & 0x80 == 0));
+        if !is_whole && have.len() < LONGEST_HEADER && !self.fill(LONGEST_HEADER)? && self.filled == self.position {
             return Ok(None);
         }
         let offset = self.offset();

@@ -123,6 +123,11 @@ impl Verb {
         matches!(self, Verb::Helo | Verb::Ehlo | Verb::Data | Verb::Noop | Verb::Vrfy)
     }
 
+    /// RFC 3207 4: what is allowed before STARTTLS where TLS is required.
+    pub(super) const fn may_precede_tls(self) -> bool {
+        matches!(self, Verb::Helo | Verb::Ehlo | Verb::Starttls | Verb::Noop | Verb::Quit | Verb::Help)
+    }
+
     /// Counts for `smtpd_junk_command_limit`.
     pub(super) const fn is_junk(self) -> bool {
         matches!(self, Verb::Helo | Verb::Ehlo | Verb::Rset | Verb::Noop | Verb::Vrfy | Verb::Etrn)

@@ -14,6 +14,8 @@ mod problem;
 mod reply;
 mod session;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod token;
 
 pub use command::{Counts, Verb};

@@ -65,7 +65,7 @@ impl MailParameters {
             let (name, value) = split(word);
             match (name.as_slice(), value) {
                 (b"BODY", Some(value)) if value.eq_ignore_ascii_case(b"8BITMIME") => {
-                    found.body = Some(Body::EightBitMime)
+                    found.body = Some(Body::EightBitMime);
                 }
                 (b"BODY", Some(value)) if value.eq_ignore_ascii_case(b"7BIT") => found.body = Some(Body::SevenBit),
                 (b"SIZE", Some(value)) => found.size = Some(size(value)?),

@@ -65,6 +65,10 @@ pub struct Settings {
     pub soft_bounce: bool,
     /// `smtpd_forbid_unauth_pipelining`
     pub forbid_unauth_pipelining: bool,
+    /// TLS is configured (`smtpd_tls_security_level`) but there is none yet: STARTTLS is not offered, and answered with 454.
+    pub tls_unavailable: bool,
+    /// `smtpd_tls_security_level = encrypt`: nothing goes in the clear.
+    pub tls_required: bool,
     /// `smtpd_forbid_bare_newline_reject_code`
     pub bare_newline_code: u16,
     /// `smtpd_history_flush_threshold`, lines.
@@ -92,6 +96,8 @@ impl Default for Settings {
             utf8: true,
             soft_bounce: false,
             forbid_unauth_pipelining: true,
+            tls_unavailable: false,
+            tls_required: false,
             bare_newline_code: 550,
             history_threshold: 100,
             notify: Problems::RESOURCE | Problems::SOFTWARE,

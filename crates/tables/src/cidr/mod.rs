@@ -53,12 +53,12 @@ pub fn looks_like_ipv6(text: &str) -> bool {
     text.split('/').next().is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
 }
 
-/// Whether the text is meant as an address or network (and a typing error in it is an error, not a host name).
+/// Whether the text is meant as a network or IPv6 address, so that a mistake in it is an error and not a host name that
+/// nobody has. A lone IPv4 address is compared as it is.
 #[must_use]
 pub fn looks_numeric(text: &str) -> bool {
-    text.starts_with('[')
-        || looks_like_ipv6(text)
-        || (text.contains('.') && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.' || byte == b'/'))
+    text.contains([':', '/'])
+        && text.bytes().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b'.' | b':' | b'/' | b'[' | b']'))
 }
 
 /// Parses `address`, `address/bits`, `[address]` or `[address]/bits`.

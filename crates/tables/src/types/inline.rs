@@ -34,7 +34,13 @@ impl Inline {
                 return Err(format!("missing attribute name: \"{pair}\"; {need}"));
             }
             let key = if flags.contains(Flags::NO_FOLD) { key.into() } else { fold::fold(key.as_bytes(), utf8) };
-            if table.values.insert(key.clone(), value.trim_start().into()).is_none() {
+            let value = value.trim_start();
+            let value = if flags.contains(Flags::FILE_VALUES) {
+                crate::file_values::encode(value.as_bytes())?
+            } else {
+                value.into()
+            };
+            if table.values.insert(key.clone(), value).is_none() {
                 table.order.push(key);
             }
         }

@@ -60,23 +60,30 @@ pub(crate) fn without_nul(value: &[u8]) -> &[u8] {
 impl Source for Lmdb {
     fn lookup(&self, key: &[u8]) -> Result<Option<BString>, Fault> {
         let failed = |error: sys::lmdb::Error| Fault(error.to_string());
-        if self.nul.get() != Nul::Without && key.len() < MAX_KEY {
-            let mut buffer = [0; MAX_KEY];
-            buffer[..key.len()].copy_from_slice(key);
-            let terminated = &buffer[..=key.len()];
-            if let Some(value) = self.environment.get(terminated, |value| without_nul(value).into()).map_err(failed)? {
-                self.nul.set(Nul::With);
-                return Ok(Some(value));
+        let value = |value: &[u8]| BString::from(without_nul(value));
+        if key.is_empty() || key.len() >= MAX_KEY {
+            // The terminated form does not fit; the plain one may, by a byte.
+            let fits = (key.len() == MAX_KEY && self.nul.get() != Nul::With).then_some(key);
+            return self.environment.get_first(fits, |_, found| value(found)).map_err(failed);
+        }
+        let mut buffer = [0; MAX_KEY];
+        buffer[..key.len()].copy_from_slice(key);
+        let terminated = &buffer[..=key.len()];
+        match self.nul.get() {
+            Nul::With => self.environment.get(terminated, value).map_err(failed),
+            Nul::Without => self.environment.get(key, value).map_err(failed),
+            Nul::Unknown => {
+                let forms = [(terminated, Nul::With), (key, Nul::Without)];
+                let found = self
+                    .environment
+                    .get_first(forms.map(|(form, _)| form), |number, found| (forms[number].1, value(found)))
+                    .map_err(failed)?;
+                Ok(found.map(|(form, found)| {
+                    self.nul.set(form);
+                    found
+                }))
             }
         }
-        if self.nul.get() != Nul::With
-            && !key.is_empty()
-            && let Some(value) = self.environment.get(key, |value| without_nul(value).into()).map_err(failed)?
-        {
-            self.nul.set(Nul::Without);
-            return Ok(Some(value));
-        }
-        Ok(None)
     }
 
     fn has_changed(&self) -> bool {

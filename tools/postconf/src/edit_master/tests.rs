@@ -39,9 +39,7 @@ fn fields() {
     let (new, matched) = edited(Target::Fields, Change::Set, "foo/unix/chroot=n").unwrap();
     assert_eq!((new.as_str(), matched), (OLD, true));
     let (new, _) = edited(Target::Fields, Change::Set, "*/*/chroot=-").unwrap();
-    assert!(
-        new.contains("smtp       inet  n       -       -       -       -       smtpd\n    -v\n    -o a=b\n  # inner\n")
-    );
+    assert!(new.contains("smtp       inet  n       -       -       -       -       smtpd -v\n    -o a=b\n  # inner\n"));
     assert_eq!(new.matches("unix  -       -       -").count(), 2);
     assert!(!edited(Target::Fields, Change::Set, "no/unix/chroot=y").unwrap().1);
 }

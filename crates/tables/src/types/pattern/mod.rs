@@ -85,7 +85,7 @@ impl<E: Engine> Rules<E> {
                                 action: Action::EndIf,
                                 line: *number,
                             });
-                            literals.push(None);
+                            literals.push(Vec::new());
                         }
                     }
                 }
@@ -101,7 +101,7 @@ impl<E: Engine> Rules<E> {
                             let action = Action::If { end: usize::MAX };
                             let negated = pattern.negated;
                             rules.push(Rule { pattern: Some(compiled), negated, unless: None, action, line: *number });
-                            literals.push(None);
+                            literals.push(Vec::new());
                         }
                     }
                 }
@@ -118,10 +118,9 @@ impl<E: Engine> Rules<E> {
                     match compiled {
                         Err(reason) => warn(&format!("{reason}: skipping this rule")),
                         Ok((compiled, unless, template)) => {
-                            let literal = if pattern.negated {
-                                None
-                            } else {
-                                E::dialect(pattern.flags).and_then(|dialect| prefilter::literals(pattern.text, dialect))
+                            let literal = match E::dialect(pattern.flags) {
+                                Some(dialect) if !pattern.negated => prefilter::required(pattern.text, dialect),
+                                _ => Vec::new(),
                             };
                             literals.push(literal);
                             rules.push(Rule {

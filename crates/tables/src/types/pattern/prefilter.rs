@@ -1,8 +1,11 @@
 //! Big pattern tables: which rules cannot match is found in one pass over the key.
 //!
-//! From each pattern a few literals are taken of which at least one must occur in whatever it matches, ignoring case. An
-//! Aho-Corasick automaton over all of them tells which rules are worth trying. Where a pattern gives no literal, or is
-//! written in a way that this reader is not sure about, the rule is always tried: the answers stay the same.
+//! From each pattern literals are taken of which at least one must occur in whatever it matches, ignoring case; those that
+//! are rarest in the table are chosen. An Aho-Corasick automaton over all of them tells which rules are worth trying. Where a
+//! pattern gives no literal, or is written in a way that this reader is not sure about, the rule is always tried: the
+//! answers stay the same.
+
+use std::collections::HashMap;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
@@ -27,19 +30,29 @@ pub(crate) enum Dialect {
 /// One of these occurs, in lower case, in the lower-cased text of every match.
 type Literals = Vec<Vec<u8>>;
 
-/// The literals of a pattern, or `None` when nothing is sure.
-pub(crate) fn literals(pattern: &[u8], dialect: Dialect) -> Option<Literals> {
+/// What a pattern requires: one of each of these sets.
+pub(crate) type Required = Vec<Literals>;
+
+/// What a pattern requires; nothing when nothing is sure.
+pub(crate) fn required(pattern: &[u8], dialect: Dialect) -> Required {
     let mut reader = Reader { pattern, at: 0, dialect };
-    let best = reader.alternation(0).ok()?;
-    if reader.at < pattern.len() {
-        return None;
+    match reader.alternation(0) {
+        Ok(mut required) if reader.at == pattern.len() => {
+            required.retain(|literals| score(literals) >= SHORTEST);
+            required
+        }
+        _ => Vec::new(),
     }
-    best.filter(|literals| score(literals) >= SHORTEST)
 }
 
 /// The shortest member decides how well a set filters.
 fn score(literals: &Literals) -> usize {
     literals.iter().map(Vec::len).min().unwrap_or(0)
+}
+
+/// The set that filters best.
+fn best(required: Required) -> Option<Literals> {
+    required.into_iter().max_by_key(score)
 }
 
 /// The pattern is written in a way that this reader does not know.
@@ -51,24 +64,18 @@ struct Reader<'p> {
     dialect: Dialect,
 }
 
-/// What a sequence requires: the best set so far and the run of literal characters being read.
+/// What a sequence requires so far, and the run of literal characters being read.
 #[derive(Default)]
 struct Sequence {
-    best: Option<Literals>,
+    required: Required,
     run: Vec<u8>,
 }
 
 impl Sequence {
-    fn offer(&mut self, literals: Literals) {
-        if self.best.as_ref().is_none_or(|best| score(&literals) > score(best)) {
-            self.best = Some(literals);
-        }
-    }
-
     fn end_run(&mut self) {
         if !self.run.is_empty() {
             let run = std::mem::take(&mut self.run);
-            self.offer(vec![run]);
+            self.required.push(vec![run]);
         }
     }
 }
@@ -79,13 +86,19 @@ impl Reader<'_> {
     }
 
     /// Alternatives up to the closing parenthesis or the end.
-    fn alternation(&mut self, depth: usize) -> Result<Option<Literals>, Unsure> {
+    fn alternation(&mut self, depth: usize) -> Result<Required, Unsure> {
         if depth > DEEPEST {
             return Err(Unsure);
         }
-        let mut all: Option<Literals> = Some(Vec::new());
-        loop {
-            let branch = self.sequence(depth)?;
+        let first = self.sequence(depth)?;
+        if self.peek(0) != Some(b'|') {
+            return Ok(first);
+        }
+        // Of each alternative the set that filters best; together they are one set.
+        let mut all = best(first);
+        while self.peek(0) == Some(b'|') {
+            self.at += 1;
+            let branch = best(self.sequence(depth)?);
             all = match (all, branch) {
                 (Some(mut all), Some(branch)) if all.len() + branch.len() <= MOST_ALTERNATIVES => {
                     all.extend(branch);
@@ -93,15 +106,12 @@ impl Reader<'_> {
                 }
                 _ => None,
             };
-            if self.peek(0) != Some(b'|') {
-                return Ok(all);
-            }
-            self.at += 1;
         }
+        Ok(all.into_iter().collect())
     }
 
     /// One alternative.
-    fn sequence(&mut self, depth: usize) -> Result<Option<Literals>, Unsure> {
+    fn sequence(&mut self, depth: usize) -> Result<Required, Unsure> {
         let mut sequence = Sequence::default();
         while let Some(byte) = self.peek(0) {
             match byte {
@@ -109,9 +119,8 @@ impl Reader<'_> {
                 b'(' => {
                     sequence.end_run();
                     let inner = self.group(depth)?;
-                    let required = self.is_required();
-                    if let (Some(inner), true) = (inner, required) {
-                        sequence.offer(inner);
+                    if self.is_required() {
+                        sequence.required.extend(inner);
                     }
                 }
                 b'[' => {
@@ -147,7 +156,7 @@ impl Reader<'_> {
             }
         }
         sequence.end_run();
-        Ok(sequence.best)
+        Ok(sequence.required)
     }
 
     /// Adds a character, unless a quantifier makes it optional.
@@ -189,7 +198,7 @@ impl Reader<'_> {
     }
 
     /// A group from its opening parenthesis; what it requires when it takes part.
-    fn group(&mut self, depth: usize) -> Result<Option<Literals>, Unsure> {
+    fn group(&mut self, depth: usize) -> Result<Required, Unsure> {
         self.at += 1;
         let mut looks_around = false;
         if self.peek(0) == Some(b'*') {
@@ -217,7 +226,7 @@ impl Reader<'_> {
             return Err(Unsure);
         }
         self.at += 1;
-        Ok(inner.filter(|_| !looks_around))
+        Ok(if looks_around { Vec::new() } else { inner })
     }
 
     /// A bracket expression.
@@ -310,14 +319,22 @@ pub(crate) struct Prefilter {
 
 impl Prefilter {
     /// Builds the filter for a table; `None` when it would not pay.
-    pub(crate) fn build(rules: &[Option<Literals>]) -> Option<Self> {
-        if rules.iter().flatten().count() < WORTHWHILE {
+    pub(crate) fn build(rules: &[Required]) -> Option<Self> {
+        if rules.iter().filter(|required| !required.is_empty()).count() < WORTHWHILE {
             return None;
         }
+        // What many rules require (`Subject:`) tells little about each: a rule is known by its rarest literals.
+        let mut shared: HashMap<&[u8], usize> = HashMap::new();
+        for literal in rules.iter().flatten().flatten() {
+            *shared.entry(literal).or_default() += 1;
+        }
+        let commonness = |literals: &Literals| literals.iter().map(|literal| shared[literal.as_slice()]).max();
         let mut always = Candidates { words: vec![0; rules.len().div_ceil(64)] };
         let (mut patterns, mut owner) = (Vec::new(), Vec::new());
-        for (index, literals) in rules.iter().enumerate() {
-            match literals {
+        for (index, required) in rules.iter().enumerate() {
+            let rarest =
+                required.iter().min_by_key(|literals| (commonness(literals), std::cmp::Reverse(score(literals))));
+            match rarest {
                 None => always.set(index),
                 Some(literals) => {
                     owner.extend(std::iter::repeat_n(u32::try_from(index).ok()?, literals.len()));
@@ -348,6 +365,11 @@ impl Prefilter {
 mod tests {
     use super::*;
 
+    fn text(pattern: &str, dialect: Dialect) -> Option<String> {
+        let set = best(required(pattern.as_bytes(), dialect))?;
+        Some(set.iter().map(|literal| String::from_utf8_lossy(literal)).collect::<Vec<_>>().join("|"))
+    }
+
     #[test]
     fn literals_of_patterns() {
         for (pattern, expected) in [
@@ -372,10 +394,7 @@ mod tests {
             ("", None),
         ] {
             for dialect in [Dialect::Extended, Dialect::Perl] {
-                let found = literals(pattern.as_bytes(), dialect).map(|all| {
-                    all.iter().map(|one| String::from_utf8_lossy(one).into_owned()).collect::<Vec<_>>().join("|")
-                });
-                assert_eq!(found.as_deref(), expected, "{pattern}");
+                assert_eq!(text(pattern, dialect).as_deref(), expected, "{pattern}");
             }
         }
         for (pattern, expected) in [
@@ -388,24 +407,22 @@ mod tests {
             ("\\Qabc\\E", None),
             ("(*UTF)abc", None),
             ("(?#abc)def", None),
-            ("abc++def", None),
+            ("abc++def", Some("def")),
         ] {
-            let found = literals(pattern.as_bytes(), Dialect::Perl)
-                .map(|all| String::from_utf8(all[0].clone()).expect("ASCII"));
-            assert_eq!(
-                found.as_deref(),
-                expected.or(if pattern == "abc++def" { Some("def") } else { None }),
-                "{pattern}"
-            );
+            assert_eq!(text(pattern, Dialect::Perl).as_deref(), expected, "{pattern}");
         }
     }
 
     #[test]
     fn candidates_are_found_in_order() {
-        let rules: Vec<Option<Literals>> =
-            (0..200).map(|number| (number % 50 != 0).then(|| vec![format!("word{number}x").into_bytes()])).collect();
+        let rules: Vec<Required> = (0..200)
+            .map(|number| match number % 50 {
+                0 => Vec::new(),
+                _ => vec![vec![b"commonplace".to_vec()], vec![format!("word{number}x").into_bytes()]],
+            })
+            .collect();
         let prefilter = Prefilter::build(&rules).expect("worthwhile");
-        let candidates = prefilter.candidates(b"a WORD77X and word130x");
+        let candidates = prefilter.candidates(b"a commonplace WORD77X and word130x");
         let mut found = Vec::new();
         let mut at = 0;
         while let Some(next) = candidates.next_from(at) {
