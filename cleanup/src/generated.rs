@@ -28,7 +28,7 @@ pub(crate) fn from(settings: &Settings, sender: &[u8], full_name: Option<&[u8]>)
         return "MAILER-DAEMON".into();
     }
     let address = address::external(sender);
-    let name = full_name.map(|name| name.trim_ascii()).unwrap_or_default();
+    let name = full_name.map(<[u8]>::trim_ascii).unwrap_or_default();
     if name.is_empty() {
         return address;
     }
@@ -36,18 +36,10 @@ pub(crate) fn from(settings: &Settings, sender: &[u8], full_name: Option<&[u8]>)
     if settings.obsolete_from {
         output.extend_from_slice(&address);
         output.extend_from_slice(b" (");
-        if name.is_ascii() {
-            comment(&mut output, name)
-        } else {
-            encoded(&mut output, name, settings)
-        }
+        put_name(&mut output, name, settings, comment);
         output.push(b')');
     } else {
-        if name.is_ascii() {
-            phrase(&mut output, name)
-        } else {
-            encoded(&mut output, name, settings)
-        }
+        put_name(&mut output, name, settings, phrase);
         output.extend_from_slice(b" <");
         output.extend_from_slice(&address);
         output.push(b'>');
@@ -55,8 +47,11 @@ pub(crate) fn from(settings: &Settings, sender: &[u8], full_name: Option<&[u8]>)
     output.into()
 }
 
-fn encoded(output: &mut Vec<u8>, name: &[u8], settings: &Settings) {
-    if settings.full_name_charset.is_empty() {
+/// The name as `plain` writes it, or in encoded words when it needs them.
+fn put_name(output: &mut Vec<u8>, name: &[u8], settings: &Settings, plain: fn(&mut Vec<u8>, &[u8])) {
+    if name.is_ascii() {
+        plain(output, name);
+    } else if settings.full_name_charset.is_empty() {
         output.extend_from_slice(name);
     } else {
         output.extend_from_slice(&message::encoded_word::phrase(name, &settings.full_name_charset));

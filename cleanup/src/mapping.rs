@@ -225,20 +225,14 @@ impl Mapping {
             Ok(None) => return Ok(Vec::new()),
             Err(_) => return Err(Unmapped::Lookup { title: maps.title(), address: address.into() }),
         };
-        let value = match hit.value.strip_prefix(b"@") {
-            Some(domain) if !domain.contains(&b',') => {
-                let (localpart, _) = address::split(address);
-                let localpart = match &hit.extension {
-                    Some(extension) => &localpart[..localpart.len() - extension.len()],
-                    None => localpart,
-                };
-                vec![address::join(localpart, Some(domain.trim_ascii()))]
-            }
-            _ => address::header::AddressList::parse(&hit.value, usize::MAX).into_addresses().collect(),
-        };
+        if let Some(domain) = hit.value.strip_prefix(b"@").filter(|domain| !domain.contains(&b',')) {
+            // The user stays as it is, extension included.
+            let (localpart, _) = address::split(address);
+            return Ok(vec![(self.local)(&address::join(localpart, Some(domain.trim_ascii())))]);
+        }
+        let value = address::header::AddressList::parse(&hit.value, usize::MAX).into_addresses();
         let extension = hit.extension.filter(|_| propagate);
         Ok(value
-            .into_iter()
             .map(|result| {
                 let mut result = (self.local)(&result);
                 if let Some(extension) = &extension {
@@ -270,11 +264,29 @@ impl Mapping {
 pub enum Error {
     /// A parameter.
     #[error(transparent)]
-    Config(#[from] config::Error),
+    Config(Box<config::Error>),
     /// A table.
     #[error(transparent)]
-    Table(#[from] tables::Error),
+    Table(Box<tables::Error>),
     /// Address rewriting.
     #[error(transparent)]
-    Routing(#[from] routing::Error),
+    Routing(Box<routing::Error>),
+}
+
+impl From<config::Error> for Error {
+    fn from(error: config::Error) -> Error {
+        Error::Config(Box::new(error))
+    }
+}
+
+impl From<tables::Error> for Error {
+    fn from(error: tables::Error) -> Error {
+        Error::Table(Box::new(error))
+    }
+}
+
+impl From<routing::Error> for Error {
+    fn from(error: routing::Error) -> Error {
+        Error::Routing(Box::new(error))
+    }
 }

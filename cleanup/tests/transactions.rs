@@ -68,6 +68,7 @@ fn remote_mail_is_written_as_it_came() {
             "L last",
             "N ",
             "X ",
+            "A encoding=8bit",
         ];
         for frame in [1, 2, 7, 1 << 20] {
             message.frame = frame;

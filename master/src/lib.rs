@@ -114,7 +114,7 @@ fn serve(options: Options, config: &Config, ready: Option<OwnedFd>) -> Result<()
     detach::allow_many_descriptors();
 
     let mut shell = Shell::new(Instance::new(options, config, settings)?)?;
-    shell.begin()?;
+    let offer = shell.listen()?;
     // The socket of postlogd is there now.
     start_log(config, verbose)?;
     shell.instance().announce_start();
@@ -125,6 +125,8 @@ fn serve(options: Options, config: &Config, ready: Option<OwnedFd>) -> Result<()
     if !shell.instance().options.stay_attached {
         detach::close_terminal(shell.instance().options.keep_stdout)?;
     }
+    // Not before: who waits for the end of our standard error would wait for the programs as well.
+    shell.begin(offer);
     log::set_batching(true);
     shell.run()
 }

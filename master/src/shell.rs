@@ -19,7 +19,7 @@ use nix::unistd::{Pid, alarm, getpgrp, getpid};
 use crate::child::{self, Program};
 use crate::instance::Instance;
 use crate::listener::Listener;
-use crate::supervisor::{Action, Ending, Event, ServiceId, Supervisor, WorkerId};
+use crate::supervisor::{Action, Ending, Event, Policy, ServiceId, Supervisor, WorkerId};
 use crate::{Error, lines};
 
 /// A loop that does not come round in this time is killed by its alarm clock; the workers then finish and end.
@@ -58,6 +58,9 @@ enum Source {
     Listener(ServiceId),
     Control(WorkerId),
 }
+
+/// The services whose listeners are open.
+pub(crate) struct Offer(Vec<(ServiceId, Policy)>);
 
 pub(crate) struct Shell {
     pub(crate) supervisor: Supervisor,
@@ -115,12 +118,15 @@ impl Shell {
         &self.instance
     }
 
-    /// Opens what `master.cf` lists and starts what has to run.
-    pub(crate) fn begin(&mut self) -> Result<(), Error> {
-        let policies = self.instance.offer(&mut self.supervisor, &mut self.offered, false)?;
+    /// Opens what `master.cf` lists.
+    pub(crate) fn listen(&mut self) -> Result<Offer, Error> {
+        self.instance.offer(&mut self.supervisor, &mut self.offered, false).map(Offer)
+    }
+
+    /// Starts what runs from the beginning. Its standard output and error are those of master now.
+    pub(crate) fn begin(&mut self, Offer(policies): Offer) {
         let actions = self.supervisor.configure(policies, Instant::now());
         self.carry_out(actions);
-        Ok(())
     }
 
     /// Runs until everything has ended.

@@ -185,11 +185,7 @@ impl Instance {
     /// # Panics
     /// When it does not start.
     pub fn start(&mut self) {
-        let output = if self.suite.is_reference() {
-            self.run("master", &["-w", "-c", &self.config().to_string_lossy()])
-        } else {
-            self.run("postfix", &["-c", &self.config().to_string_lossy(), "start"])
-        };
+        let output = self.start_command();
         let log = fs::read_to_string(self.path().join("log/maillog")).unwrap_or_default();
         assert!(
             output.status.success(),
@@ -199,6 +195,20 @@ impl Instance {
             String::from_utf8_lossy(&output.stderr)
         );
         self.started = true;
+    }
+
+    /// Starts it again after its master was killed; false when that does not work yet.
+    #[must_use]
+    pub fn try_start(&self) -> bool {
+        self.start_command().status.success()
+    }
+
+    fn start_command(&self) -> Output {
+        if self.suite.is_reference() {
+            self.run("master", &["-w", "-c", &self.config().to_string_lossy()])
+        } else {
+            self.run("postfix", &["-c", &self.config().to_string_lossy(), "start"])
+        }
     }
 
     /// Stops it, and waits until none of its processes is left; what does not go by itself is killed.

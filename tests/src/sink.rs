@@ -106,6 +106,32 @@ impl Sink {
         state.messages.clone()
     }
 
+    /// Waits until the messages that are in are as wanted. It may take long as long as more come.
+    ///
+    /// # Panics
+    /// When no further message comes in time.
+    pub fn wait_until(&self, what: &str, mut wanted: impl FnMut(&[Message]) -> bool) {
+        let (state, changed) = &*self.shared;
+        let mut state = state.lock().expect("lock");
+        let mut end = Instant::now() + PATIENCE;
+        let mut seen = 0;
+        while !wanted(&state.messages) {
+            if state.messages.len() > seen {
+                seen = state.messages.len();
+                end = Instant::now() + PATIENCE;
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "not {what}: {} messages", state.messages.len());
+            // One look for many messages.
+            let hundred_more = state.messages.len() + 100;
+            let soon = Instant::now() + std::time::Duration::from_millis(200).min(left);
+            while state.messages.len() < hundred_more && Instant::now() < soon {
+                let left = soon.saturating_duration_since(Instant::now());
+                state = changed.wait_timeout(state, left).expect("lock").0;
+            }
+        }
+    }
+
     /// The commands so far, of all connections.
     #[must_use]
     pub fn commands(&self) -> Vec<String> {

@@ -68,7 +68,7 @@ impl Transaction {
             }
         };
         match Action::parse(hit.value.as_bstr(), maps.title()) {
-            Ok((action, optional)) => self.apply(action, optional, context, text),
+            Ok((action, optional)) => self.apply(action, optional, maps.title(), context, text),
             Err(problem) => {
                 log::warning!("{problem}");
                 Ok(Outcome::Keep)
@@ -76,7 +76,14 @@ impl Transaction {
         }
     }
 
-    fn apply(&mut self, action: Action, optional: &[u8], context: Context, text: &[u8]) -> Result<Outcome, Refusal> {
+    fn apply(
+        &mut self,
+        action: Action,
+        optional: &[u8],
+        title: &str,
+        context: Context,
+        text: &[u8],
+    ) -> Result<Outcome, Refusal> {
         let class = if context == Context::Body { "body" } else { "header" };
         let say = |word: &str, detail: &[u8]| self.log_verdict(word, class, text, detail);
         match action {
@@ -120,10 +127,12 @@ impl Transaction {
                 say("bcc", optional);
                 self.decisions.bcc.push(address);
             }
-            Action::Prepend(line) => return self.prepend(&line, class, context, text),
+            Action::Prepend(line) => return self.prepend(&line, title, context, text),
             Action::Replace(new) => {
                 if context != Context::Body && !message::is_header(&new) {
-                    log::warning!("bad REPLACE header text \"{new}\" -- need \"headername: headervalue\"");
+                    log::warning!(
+                        "bad REPLACE header text \"{new}\" in {title} map -- need \"headername: headervalue\""
+                    );
                     return Ok(Outcome::Keep);
                 }
                 say("replace", optional);
@@ -134,11 +143,12 @@ impl Transaction {
         Ok(Outcome::Keep)
     }
 
-    fn prepend(&mut self, line: &BString, class: &str, context: Context, text: &[u8]) -> Result<Outcome, Refusal> {
+    fn prepend(&mut self, line: &BString, title: &str, context: Context, text: &[u8]) -> Result<Outcome, Refusal> {
         if context != Context::Body && !message::is_header(line) {
-            log::warning!("bad PREPEND header text \"{line}\" -- need \"headername: headervalue\"");
+            log::warning!("bad PREPEND header text \"{line}\" in {title} map -- need \"headername: headervalue\"");
             return Ok(Outcome::Keep);
         }
+        let class = if context == Context::Body { "body" } else { "header" };
         self.log_verdict("prepend", class, text, line);
         match context {
             Context::Header => self.write_header(line)?,

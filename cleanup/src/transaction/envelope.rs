@@ -41,8 +41,9 @@ impl Transaction {
                 None if is_network => writer.attribute("log_ident", transaction.id.as_bytes())?,
                 None => false,
             };
-            let context: &[u8] = if transaction.begin.rewrite_local { b"local" } else { b"remote" };
-            writer.attribute("rewrite_context", context)?;
+            if is_network {
+                writer.attribute("rewrite_context", context(transaction.begin.rewrite_local))?;
+            }
             Ok(())
         };
         write(self).map_err(|error| self.write_error(&error))
@@ -88,7 +89,7 @@ impl Transaction {
             }
         }
         self.sender = address;
-        self.write_sender(sender.envelope_id.as_deref().map(|id| id.as_slice()), sender.ret)
+        self.write_sender(sender.envelope_id.as_ref().map(|id| id.as_ref()), sender.ret)
             .map_err(|error| self.write_error(&error))
     }
 
@@ -99,6 +100,9 @@ impl Transaction {
         }
         if let Some(ret) = ret {
             writer.attribute("ret_flags", ret.bits().to_string().as_bytes())?;
+        }
+        if self.begin.origin != Origin::Smtp {
+            writer.attribute("rewrite_context", context(self.begin.rewrite_local))?;
         }
         if self.begin.origin == Origin::Notice {
             writer.attribute("log_message_origin", b"local")?;
@@ -168,6 +172,11 @@ impl Transaction {
         }
         Ok(())
     }
+}
+
+/// The value of `rewrite_context`.
+fn context(local: bool) -> &'static [u8] {
+    if local { b"local" } else { b"remote" }
 }
 
 /// The client attributes, in the order that queue files have them.

@@ -110,7 +110,7 @@ impl Transaction {
         if let Some(id) = self.headers.message_id.as_ref().filter(|id| !id.is_empty()) {
             self.writer.attribute("message_id", id)?;
         }
-        match self.encoding.filter(|_| self.encoding != self.begin.encoding) {
+        match self.encoding {
             Some(Encoding::EightBit) => self.writer.attribute("encoding", b"8bit")?,
             Some(Encoding::SevenBit) => self.writer.attribute("encoding", b"7bit")?,
             None => false,
@@ -130,7 +130,7 @@ impl Transaction {
         if options & SMTPUTF8_REQUESTED != 0 || detect {
             let header = self.headers.internationalized;
             let sender = !self.sender.is_ascii();
-            let needed = u32::from(header) * SMTPUTF8_HEADER | u32::from(sender) * SMTPUTF8_SENDER;
+            let needed = (u32::from(header) * SMTPUTF8_HEADER) | (u32::from(sender) * SMTPUTF8_SENDER);
             options |= needed | if needed != 0 { SMTPUTF8_REQUESTED } else { 0 };
         }
         self.writer.set_send_options(options);

@@ -137,7 +137,7 @@ impl Transaction {
         let maps = self.maps_addresses() && !service.mapping.leaves_alone(class);
         let Some(value) = message::value(text) else { return Ok(None) };
         let mut list = AddressList::parse(value, service.settings.header_address_token_limit);
-        let mut changed = list.is_truncated();
+        let mut changed = list.is_truncated() || list.is_requoted();
         for address in list.addresses_mut() {
             let mut new = service.mapping.complete(address, self.begin.rewrite_local);
             if maps {

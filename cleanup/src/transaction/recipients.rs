@@ -92,6 +92,7 @@ impl Transaction {
         if self.expanded.len() >= MAX_EXPANDED {
             return;
         }
+        self.writer.note_notify(Notify::SUCCESS);
         self.expanded.push(Entry {
             recipient: address::external(address),
             original_recipient: Some(address::external(before))

@@ -76,7 +76,8 @@ mod tests {
 
     #[test]
     fn splits_at_the_first_delimiter_of_the_set() {
-        let cases: [(&str, &str, Option<(&str, &str)>); 14] = [
+        type Case = (&'static str, &'static str, Option<(&'static str, &'static str)>);
+        let cases: [Case; 14] = [
             ("+", "user+ext", Some(("user", "ext"))),
             ("+-", "user-a+b", Some(("user", "a+b"))),
             ("+", "user", None),

@@ -13,6 +13,7 @@ use crate::quote::{is_atom_byte, put_external};
 pub struct AddressList {
     tokens: Vec<Token>,
     truncated: bool,
+    requoted: bool,
 }
 
 /// A piece of an address list, and whether white space stood before it.
@@ -65,22 +66,27 @@ impl AddressList {
     /// dropped, and [`AddressList::is_truncated`] says so.
     #[must_use]
     pub fn parse(value: &[u8], token_limit: usize) -> AddressList {
-        let mut scanner = Scanner { rest: value };
         let mut lexemes = Vec::new();
         let mut truncated = false;
-        while let Some(lexeme) = scanner.next() {
+        for lexeme in (Scanner { rest: value }) {
             if lexemes.len() == token_limit {
                 truncated = true;
                 break;
             }
             lexemes.push(lexeme);
         }
-        let mut tokens = Vec::with_capacity(lexemes.len().min(64));
+        let mut tokens = Tokens { list: Vec::with_capacity(lexemes.len().min(64)), requoted: false };
         let mut rest = lexemes.as_slice();
         while !rest.is_empty() {
             rest = element(rest, &mut tokens);
         }
-        AddressList { tokens, truncated }
+        AddressList { requoted: tokens.requoted, tokens: tokens.list, truncated }
+    }
+
+    /// An address was written with other quotes than its external form has (`"joe"@x`, `a..b@x`).
+    #[must_use]
+    pub fn is_requoted(&self) -> bool {
+        self.requoted
     }
 
     /// More elements than allowed were there.
@@ -149,13 +155,37 @@ impl AddressList {
     }
 }
 
+/// The tokens so far.
+struct Tokens {
+    list: Vec<Token>,
+    requoted: bool,
+}
+
+/// An address being put together.
+#[derive(Default)]
+struct Pending {
+    internal: BString,
+    /// As written, without white space and comments.
+    written: Vec<u8>,
+    spaced: bool,
+}
+
 /// Turns the first element of the list (an address, a group's beginning or end, a separator) into tokens.
-fn element<'l, 'a>(lexemes: &'l [Lexeme<'a>], tokens: &mut Vec<Token>) -> &'l [Lexeme<'a>] {
+fn element<'l, 'a>(lexemes: &'l [Lexeme<'a>], tokens: &mut Tokens) -> &'l [Lexeme<'a>] {
     let end = lexemes
         .iter()
         .position(|l| matches!(l.kind, Kind::Special(b',' | b';' | b':' | b'<')))
         .unwrap_or(lexemes.len());
     let (words, rest) = lexemes.split_at(end);
+    // A source route needs no angle brackets to be one.
+    let is_route = words.iter().find(|l| l.kind != Kind::Comment).is_some_and(|l| l.kind == Kind::Special(b'@'));
+    if is_route && rest.first().is_some_and(|l| l.kind == Kind::Special(b':')) {
+        let more = rest.iter().position(|l| matches!(l.kind, Kind::Special(b',' | b';' | b'<'))).unwrap_or(rest.len());
+        bare_address(&lexemes[..end + more], tokens);
+        let separator = &rest[more..rest.len().min(more + 1)];
+        keep(separator, tokens);
+        return &rest[more + separator.len()..];
+    }
     match rest.first().map(|l| l.kind) {
         // A phrase, then an address in angle brackets; or a group's name.
         Some(Kind::Special(b'<')) => {
@@ -180,16 +210,16 @@ fn element<'l, 'a>(lexemes: &'l [Lexeme<'a>], tokens: &mut Vec<Token>) -> &'l [L
 }
 
 /// `<`, whatever is in there, and `>`; a missing `>` is added.
-fn angle_address<'l, 'a>(lexemes: &'l [Lexeme<'a>], tokens: &mut Vec<Token>) -> &'l [Lexeme<'a>] {
+fn angle_address<'l, 'a>(lexemes: &'l [Lexeme<'a>], tokens: &mut Tokens) -> &'l [Lexeme<'a>] {
     keep(&lexemes[..1], tokens);
     let inside = &lexemes[1..];
     let end = inside.iter().position(|l| matches!(l.kind, Kind::Special(b'>'))).unwrap_or(inside.len());
-    let before = tokens.len();
+    let before = tokens.list.len();
     bare_address(&inside[..end], tokens);
-    if let Some(Token::Address { spaced, .. } | Token::Text { spaced, .. }) = tokens.get_mut(before) {
+    if let Some(Token::Address { spaced, .. } | Token::Text { spaced, .. }) = tokens.list.get_mut(before) {
         *spaced = false;
     }
-    tokens.push(Token::Special { byte: b'>', spaced: false });
+    tokens.list.push(Token::Special { byte: b'>', spaced: false });
     let rest = inside.get(end + 1..).unwrap_or_default();
     // Comments up to the separator belong to this address; anything else lacks a comma.
     let comments = rest.iter().take_while(|l| l.kind == Kind::Comment).count();
@@ -200,7 +230,7 @@ fn angle_address<'l, 'a>(lexemes: &'l [Lexeme<'a>], tokens: &mut Vec<Token>) -> 
             &rest[end..]
         }
         Some(_) => {
-            tokens.push(Token::Special { byte: b',', spaced: false });
+            tokens.list.push(Token::Special { byte: b',', spaced: false });
             rest
         }
     }
@@ -208,8 +238,8 @@ fn angle_address<'l, 'a>(lexemes: &'l [Lexeme<'a>], tokens: &mut Vec<Token>) -> 
 
 /// Words joined by dots and at signs are an address; a comma is added where another word follows without them.
 /// Comments follow the address that they stood in.
-fn bare_address(lexemes: &[Lexeme<'_>], tokens: &mut Vec<Token>) {
-    let mut address: Option<(BString, bool)> = None;
+fn bare_address(lexemes: &[Lexeme<'_>], tokens: &mut Tokens) {
+    let mut address: Option<Pending> = None;
     let mut comments: Vec<&Lexeme<'_>> = Vec::new();
     let mut after_word = false;
     for lexeme in lexemes {
@@ -220,23 +250,26 @@ fn bare_address(lexemes: &[Lexeme<'_>], tokens: &mut Vec<Token>) {
         let word = matches!(lexeme.kind, Kind::Atom | Kind::Quoted | Kind::Literal);
         if word && after_word {
             finish_address(&mut address, &mut comments, tokens);
-            tokens.push(Token::Special { byte: b',', spaced: false });
+            tokens.list.push(Token::Special { byte: b',', spaced: false });
         }
         after_word = word;
-        let (text, _) = address.get_or_insert_with(|| (BString::default(), lexeme.spaced));
+        let pending = address.get_or_insert_with(|| Pending { spaced: lexeme.spaced, ..Pending::default() });
+        pending.written.extend_from_slice(lexeme.raw);
         match lexeme.kind {
-            Kind::Quoted => put_unquoted(text, lexeme.raw),
-            _ => text.extend_from_slice(lexeme.raw),
+            Kind::Quoted => put_unquoted(&mut pending.internal, lexeme.raw),
+            Kind::Atom if lexeme.raw.contains(&b'\\') => put_unquoted(&mut pending.internal, lexeme.raw),
+            _ => pending.internal.extend_from_slice(lexeme.raw),
         }
     }
     finish_address(&mut address, &mut comments, tokens);
 }
 
-fn finish_address(address: &mut Option<(BString, bool)>, comments: &mut Vec<&Lexeme<'_>>, tokens: &mut Vec<Token>) {
-    if let Some((address, spaced)) = address.take() {
-        tokens.push(Token::Address { address, spaced });
+fn finish_address(address: &mut Option<Pending>, comments: &mut Vec<&Lexeme<'_>>, tokens: &mut Tokens) {
+    if let Some(Pending { internal, written, spaced }) = address.take() {
+        tokens.requoted |= crate::external(&internal) != written;
+        tokens.list.push(Token::Address { address: internal, spaced });
     }
-    tokens.extend(comments.drain(..).map(|comment| Token::Text { text: unfold(comment.raw), spaced: true }));
+    tokens.list.extend(comments.drain(..).map(|comment| Token::Text { text: unfold(comment.raw), spaced: true }));
 }
 
 fn put_unquoted(output: &mut Vec<u8>, quoted: &[u8]) {
@@ -251,13 +284,13 @@ fn put_unquoted(output: &mut Vec<u8>, quoted: &[u8]) {
     }
 }
 
-fn keep(lexemes: &[Lexeme<'_>], tokens: &mut Vec<Token>) {
+fn keep(lexemes: &[Lexeme<'_>], tokens: &mut Tokens) {
     keep_all(lexemes.iter(), tokens);
 }
 
-fn keep_all<'l, 'a: 'l>(lexemes: impl Iterator<Item = &'l Lexeme<'a>>, tokens: &mut Vec<Token>) {
+fn keep_all<'l, 'a: 'l>(lexemes: impl Iterator<Item = &'l Lexeme<'a>>, tokens: &mut Tokens) {
     for lexeme in lexemes {
-        tokens.push(match lexeme.kind {
+        tokens.list.push(match lexeme.kind {
             Kind::Special(byte) if b"<>,;:".contains(&byte) => Token::Special { byte, spaced: lexeme.spaced },
             _ => Token::Text { text: unfold(lexeme.raw), spaced: lexeme.spaced },
         });
@@ -349,7 +382,7 @@ mod tests {
 
     #[test]
     fn finds_addresses_and_keeps_the_rest() {
-        let cases: [(&str, &[&str], &str); 22] = [
+        let cases: [(&str, &[&str], &str); 23] = [
             ("user@example.com", &["user@example.com"], "user@example.com"),
             (" a@x ,b@y", &["a@x", "b@y"], "a@x, b@y"),
             ("Joe Q. Public <joe@x>", &["joe@x"], "Joe Q. Public <joe@x>"),
@@ -361,6 +394,7 @@ mod tests {
             ("undisclosed-recipients:;", &[], "undisclosed-recipients:;"),
             ("<@a,@b:joe@x>", &["@a,@b:joe@x"], "<\"@a,@b:joe\"@x>"),
             ("\"a b\"@x", &["a b@x"], "\"a b\"@x"),
+            ("@a:b@c, d\\e@f", &["@a:b@c", "de@f"], "\"@a:b\"@c, de@f"),
             ("a b@x", &["a", "b@x"], "a, b@x"),
             ("<>", &[], "<>"),
             ("", &[], ""),
@@ -387,6 +421,15 @@ mod tests {
             address.extend_from_slice(b"@here");
         }
         assert_eq!(put(&list), "Joe <joe@x>, jim@here (me), G: ann@here;");
+    }
+
+    #[test]
+    fn tells_odd_quoting() {
+        for (value, odd) in
+            [("a@b, \"a b\"@c (x), J <j@k>", false), ("\"a\"@b", true), ("a..b@c", true), ("a . b@c", false)]
+        {
+            assert_eq!(AddressList::parse(value.as_bytes(), 100).is_requoted(), odd, "{value}");
+        }
     }
 
     #[test]

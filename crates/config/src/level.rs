@@ -21,11 +21,9 @@ impl FromStr for Level {
     fn from_str(text: &str) -> Result<Level, ExpansionError> {
         let bad = || ExpansionError::Level(text.to_owned());
         let mut parts = [0u16; 3];
-        let mut count = 0;
-        for part in text.trim().split('.') {
+        for (at, part) in text.trim().split('.').enumerate() {
             let digits = !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-            *parts.get_mut(count).filter(|_| digits).ok_or_else(bad)? = part.parse().map_err(|_| bad())?;
-            count += 1;
+            *parts.get_mut(at).filter(|_| digits).ok_or_else(bad)? = part.parse().map_err(|_| bad())?;
         }
         Ok(Level { major: parts[0], minor: parts[1], patch: parts[2] })
     }

@@ -61,7 +61,7 @@ fn write_step(step: &Step<'_>, encoding: &mut bool, column: &mut usize, output: 
                 *encoding = true;
             }
             (Encoding::EightBit | Encoding::Binary, _) => {
-                output.extend_from_slice(b"Content-Transfer-Encoding: 7bit\n")
+                output.extend_from_slice(b"Content-Transfer-Encoding: 7bit\n");
             }
             _ => {}
         }

@@ -84,10 +84,10 @@ fn read(file: &File) -> io::Result<(Vec<QueueId>, Vec<u8>)> {
             Err(error) => return Err(error),
         }
         // Lines that are no ids come from a full disk or a crash.
-        if let Ok(id) = line.trim_end().parse::<QueueId>() {
-            if seen.insert(id.clone()) {
-                ids.push(id);
-            }
+        if let Ok(id) = line.trim_end().parse::<QueueId>()
+            && seen.insert(id.clone())
+        {
+            ids.push(id);
         }
     }
     let mut rest = Vec::new();

@@ -130,10 +130,10 @@ impl Listing {
                 self.scan = None;
                 continue;
             };
-            let Some(id) = entry.id else { continue };
-            if entry.path != self.spool.path(directory, &id) {
+            if !self.spool.is_in_place(directory, &entry) {
                 continue;
             }
+            let Some(id) = entry.id else { continue };
             self.message = self.open(directory, id, &entry.path, warn);
         }
     }
@@ -146,7 +146,7 @@ impl Listing {
         path: &std::path::Path,
         warn: &mut dyn FnMut(String),
     ) -> Option<Message> {
-        let file = match File::open(path) {
+        let file = match self.spool.open_unnoticed(path) {
             Ok(file) => file,
             Err(error) => {
                 if error.kind() != io::ErrorKind::NotFound {

@@ -128,7 +128,7 @@ pub fn remove(spool: &Spool, directory: Directory, id: &QueueId) -> io::Result<b
 /// # Errors
 /// The error of `open(2)`.
 pub fn read(spool: &Spool, directory: Directory, id: &QueueId) -> io::Result<Option<Reader<LogFile>>> {
-    match File::open(spool.path(directory, id)) {
+    match spool.open_unnoticed(&spool.path(directory, id)) {
         Ok(file) => Ok(Some(Reader::new(LogFile { file, ended: false }, directory))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
@@ -190,10 +190,10 @@ impl<R: Read> Reader<R> {
             }
             if line[0] == b'<' {
                 seen |= old_line(&mut entry, line);
-            } else if line[0].is_ascii_alphanumeric() {
-                if let Some((name, value)) = line.split_once_str(b"=") {
-                    seen |= parts.take(&mut entry, name, value);
-                }
+            } else if line[0].is_ascii_alphanumeric()
+                && let Some((name, value)) = line.split_once_str(b"=")
+            {
+                seen |= parts.take(&mut entry, name, value);
             }
         }
         if !seen {
@@ -293,10 +293,11 @@ fn format(out: &mut Vec<u8>, entry: &Entry, old_form: bool) {
         line("", &[b"<", address, b">: ", &entry.reason].concat());
     }
     line("recipient=", if null { b"<>" } else { &entry.recipient });
-    if let Some(original) = &entry.original_recipient {
-        if !original.is_empty() && !original.eq_ignore_ascii_case(&entry.recipient) {
-            line("original_recipient=", original);
-        }
+    if let Some(original) = &entry.original_recipient
+        && !original.is_empty()
+        && !original.eq_ignore_ascii_case(&entry.recipient)
+    {
+        line("original_recipient=", original);
     }
     if let Some(offset) = entry.offset.filter(|offset| *offset > 0) {
         line("offset=", offset.to_string().as_bytes());

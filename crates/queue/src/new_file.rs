@@ -177,7 +177,8 @@ mod tests {
     #[test]
     fn stopping_at_each_step() {
         let (root, spool) = spool(false);
-        let steps: [(&str, fn(NewFile, &Spool) -> Option<Directory>); 5] = [
+        type Step = fn(NewFile, &Spool) -> Option<Directory>;
+        let steps: [(&str, Step); 5] = [
             ("dropped", |new, _| {
                 drop(new);
                 None

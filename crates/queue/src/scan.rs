@@ -17,6 +17,8 @@ pub struct Entry {
     pub path: PathBuf,
     /// Its name.
     pub name: OsString,
+    /// The subdirectories on the way to it, a character each.
+    pub subdirectories: String,
     /// Its name as a queue id; `None` for temporary names and what does not belong here.
     pub id: Option<QueueId>,
 }
@@ -26,19 +28,24 @@ pub struct Entry {
 pub struct Scan {
     todo: Option<PathBuf>,
     levels: Vec<ReadDir>,
+    /// Names of all levels but the first.
+    names: String,
 }
 
 impl Scan {
     pub(crate) fn new(root: PathBuf) -> Scan {
-        Scan { todo: Some(root), levels: Vec::new() }
+        Scan { todo: Some(root), levels: Vec::new(), names: String::new() }
     }
 
-    fn enter(&mut self, path: PathBuf) -> io::Result<()> {
+    fn enter(&mut self, path: PathBuf, name: Option<char>) -> io::Result<()> {
         if self.levels.len() >= DEEPEST {
             return Ok(());
         }
         match fs::read_dir(path) {
-            Ok(listing) => self.levels.push(listing),
+            Ok(listing) => {
+                self.levels.push(listing);
+                self.names.extend(name);
+            }
             // Somebody removed it in the meantime, or it was never made: there is nothing in it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
@@ -48,11 +55,12 @@ impl Scan {
 
     fn step(&mut self) -> io::Result<Option<Entry>> {
         if let Some(root) = self.todo.take() {
-            self.enter(root)?;
+            self.enter(root, None)?;
         }
         while let Some(level) = self.levels.last_mut() {
             let Some(entry) = level.next() else {
                 self.levels.pop();
+                self.names.pop();
                 continue;
             };
             let entry = entry?;
@@ -64,13 +72,14 @@ impl Scan {
             };
             if is_directory {
                 // Hashing makes names of one character; other directories are not ours.
-                if name.len() == 1 {
-                    self.enter(entry.path())?;
+                if let (1, Some(character)) = (name.len(), name.to_str().and_then(|name| name.chars().next())) {
+                    self.enter(entry.path(), Some(character))?;
                 }
                 continue;
             }
             let id = name.to_str().and_then(|name| name.parse().ok());
-            return Ok(Some(Entry { path: entry.path(), name, id }));
+            let subdirectories = self.names.clone();
+            return Ok(Some(Entry { path: entry.path(), name, subdirectories, id }));
         }
         Ok(None)
     }

@@ -2,13 +2,13 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2};
 
 use crate::new_file::NewFile;
-use crate::scan::Scan;
+use crate::scan::{Entry, Scan};
 use crate::{Directory, QueueId};
 
 /// How queue files are named and spread over subdirectories.
@@ -113,6 +113,30 @@ impl Spool {
         open(OpenOptions::new().read(true), &self.path(directory, id))
     }
 
+    /// As [`Spool::open_read`], but the time of last access stays as it is: a listing of the whole queue has better things
+    /// to do than to dirty every inode.
+    ///
+    /// # Errors
+    /// As [`Spool::open_read`].
+    pub fn open_unnoticed(&self, path: &Path) -> io::Result<File> {
+        match open(OpenOptions::new().read(true).custom_flags(OFlag::O_NOATIME.bits()), path) {
+            // Only the owner may.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => open(OpenOptions::new().read(true), path),
+            result => result,
+        }
+    }
+
+    /// True when a file that a scan of `directory` found is where its name says.
+    #[must_use]
+    pub fn is_in_place(&self, directory: Directory, entry: &Entry) -> bool {
+        let Some(id) = &entry.id else { return false };
+        let depth = if self.is_hashed(directory) { self.layout.depth } else { 0 };
+        if entry.subdirectories.len() != depth {
+            return false;
+        }
+        depth == 0 || id.hash_characters(depth).eq(entry.subdirectories.chars())
+    }
+
     /// Opens a queue file for reading and for in-place changes.
     ///
     /// # Errors
@@ -194,11 +218,11 @@ impl Spool {
 
     /// The ids of all files in a directory, as far as they are where their names say they should be. Whether a file is
     /// complete is for its opener to see ([`crate::state`]).
-    #[must_use]
     pub fn scan(&self, directory: Directory) -> impl Iterator<Item = io::Result<QueueId>> + use<> {
         let spool = self.clone();
         self.scan_all(directory).filter_map(move |entry| match entry {
-            Ok(entry) => entry.id.filter(|id| entry.path == spool.path(directory, id)).map(Ok),
+            Ok(entry) if spool.is_in_place(directory, &entry) => entry.id.map(Ok),
+            Ok(_) => None,
             Err(error) => Some(Err(error)),
         })
     }
@@ -289,7 +313,7 @@ mod tests {
         spool.rename(&id, Directory::Incoming, Directory::Deferred).expect("rename");
         assert_eq!(spool.scan(Directory::Incoming).count(), 0);
         let found: Vec<QueueId> = spool.scan(Directory::Deferred).collect::<io::Result<_>>().expect("scan");
-        assert_eq!(found, [id.clone()]);
+        assert_eq!(found, std::slice::from_ref(&id));
         spool.open_write(Directory::Deferred, &id).expect("open");
         spool.remove(Directory::Deferred, &id).expect("remove");
         let missing = spool.rename(&id, Directory::Deferred, Directory::Active).expect_err("gone");

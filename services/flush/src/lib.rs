@@ -2,7 +2,6 @@
 
 mod work;
 
-use std::future::Future;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -30,31 +29,27 @@ impl SessionService for Flush {
         Ok(Flush { domains, work: Work::load(config)? })
     }
 
-    fn session(self: Rc<Self>, client: Client, worker: Worker) -> impl Future<Output = ()> {
-        async move {
-            let Some(mut connection) = client.into_connection() else { return };
-            loop {
-                match connection.receive::<Request>().await {
-                    Ok(Some(request)) => {
-                        let answer = self.answer(request, &worker).await;
-                        if connection.send(&answer).await.is_err() {
-                            return;
-                        }
-                    }
-                    Ok(None) => return,
-                    Err(error) => {
-                        log::warning!("flush request: {error}");
+    async fn session(self: Rc<Self>, client: Client, worker: Worker) {
+        let Some(mut connection) = client.into_connection() else { return };
+        loop {
+            match connection.receive::<Request>().await {
+                Ok(Some(request)) => {
+                    let answer = self.answer(request, &worker).await;
+                    if connection.send(&answer).await.is_err() {
                         return;
                     }
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    log::warning!("flush request: {error}");
+                    return;
                 }
             }
         }
     }
 
-    fn trigger(self: Rc<Self>, _characters: Vec<u8>, worker: Worker) -> impl Future<Output = ()> {
-        async move {
-            self.answer(Request::Refresh, &worker).await;
-        }
+    async fn trigger(self: Rc<Self>, _characters: Vec<u8>, worker: Worker) {
+        self.answer(Request::Refresh, &worker).await;
     }
 
     fn reload_needed(&self) -> bool {

@@ -1,4 +1,5 @@
 use std::fs::{self, FileTimes};
+use std::future::Future;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;

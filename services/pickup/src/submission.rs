@@ -26,6 +26,8 @@ pub(crate) struct Submission {
     pub(crate) uid: u32,
     /// `postsuper -r` put a queue file here: it has been through cleanup before.
     pub(crate) requeued: bool,
+    /// What the submitter asked for (`sendmail -O`), or what the queue file had; as in the size record.
+    pub(crate) send_options: u32,
 }
 
 /// Why a file is not taken.
@@ -72,10 +74,26 @@ impl Submission {
         if !requeued {
             check(&file).map_err(malformed)?.map_err(|problem| Unfit::Malformed { uid, problem })?;
         }
+        let send_options = send_options(&file).map_err(malformed)?;
         let records = record::Reader::new(Arc::clone(&file), 0);
         let reader = Reader::open_with(records, Place::Maildrop).map_err(malformed)?;
-        Ok(Submission { reader, uid, requeued })
+        Ok(Submission { reader, uid, requeued, send_options })
     }
+}
+
+/// The sixth field of a size record among the first records; the other fields mean nothing in `maildrop`.
+fn send_options(file: &Arc<File>) -> Result<u32, queue::Error> {
+    let mut records = record::Reader::new(Arc::clone(file), 0);
+    for _ in 0..2 {
+        let Some(record) = records.read_raw()? else { break };
+        if record.kind == RecordType::Size {
+            let last = record.data.split(|byte| *byte == b' ').filter(|field| !field.is_empty()).nth(5);
+            let bits =
+                last.and_then(|field| std::str::from_utf8(field).ok()).and_then(|field| field.parse::<u32>().ok());
+            return Ok(bits.unwrap_or(0) & 0x3f);
+        }
+    }
+    Ok(0)
 }
 
 /// The segments of a submission, and the records that each may have.

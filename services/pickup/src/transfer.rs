@@ -53,9 +53,11 @@ pub(crate) async fn transfer(
     submission: Submission,
     settings: &Settings,
 ) -> Result<QueueId, Error> {
-    let Submission { mut reader, uid, requeued } = submission;
+    let Submission { mut reader, uid, requeued, send_options } = submission;
     let envelope = reader.envelope().clone();
-    connection.send(&ToCleanup::Begin(Box::new(begin(&envelope, uid, requeued, name, settings)))).await?;
+    connection
+        .send(&ToCleanup::Begin(Box::new(Begin { send_options, ..begin(&envelope, uid, requeued, name, settings) })))
+        .await?;
     let id = match connection.expect().await? {
         FromCleanup::Opened(id) => id,
         FromCleanup::Unavailable(refusal) => return Err(Error::Refused(refusal)),
@@ -130,7 +132,6 @@ fn begin(envelope: &Envelope, uid: u32, requeued: bool, name: &QueueId, settings
             "8bit" => Some(Encoding::EightBit),
             _ => None,
         },
-        send_options: envelope.size.send_options,
         received: Some(Received { uid: Some(uid), ..Received::default() }),
         ..Begin::default()
     }

@@ -131,7 +131,7 @@ fn a_submission_goes_to_cleanup_and_away() {
         assert!(begin.options.bounce && begin.options.address_mapping && begin.log_ident.is_none());
         let ToCleanup::Sender(sender) = &heard[1] else { panic!("{:?}", heard[1]) };
         assert_eq!(
-            (sender.address.as_slice(), sender.envelope_id.as_deref().map(|id| id.as_slice())),
+            (sender.address.as_slice(), sender.envelope_id.as_ref().map(|id| &id[..])),
             (&b"a"[..], Some(&b"abc"[..]))
         );
         assert!(matches!(&heard[2], ToCleanup::Recipient(Recipient { address, .. }) if address == "u@v"));

@@ -1,6 +1,5 @@
 //! showq: lists the queue for postqueue.
 
-use std::future::Future;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -37,12 +36,10 @@ impl SessionService for Showq {
         })
     }
 
-    fn session(self: Rc<Self>, client: Client, worker: Worker) -> impl Future<Output = ()> {
-        async move {
-            match client {
-                Client::Unix { stream, .. } | Client::StandAlone { stream } => self.list(stream, &worker).await,
-                Client::Inet { .. } => {}
-            }
+    async fn session(self: Rc<Self>, client: Client, worker: Worker) {
+        match client {
+            Client::Unix { stream, .. } | Client::StandAlone { stream } => self.list(stream, &worker).await,
+            Client::Inet { .. } => {}
         }
     }
 }

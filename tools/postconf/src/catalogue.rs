@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use config::parameters::{self, Class};
+use config::parameters::{self, Class, Kind};
 use config::{Config, expansion};
 
 use crate::database;
@@ -102,11 +102,12 @@ impl Catalogue {
                     self.refer(&class, config, Some((&own, &mut names)), &format!("{directory}/master.cf"));
                 }
             }
-            for value in own.values() {
+            let scanned = |name: &str| parameters::find(name).is_none_or(|row| row.kind != Kind::Raw);
+            for value in own.iter().filter(|(name, _)| scanned(name)).map(|(_, value)| *value) {
                 for name in expansion::references(value.as_bytes()).unwrap_or_default() {
                     self.refer(&name, config, Some((&own, &mut names)), &format!("{directory}/master.cf"));
                 }
-                for name in database::names(value, own.keys().copied()) {
+                for name in database::names(value, &own.keys().copied()) {
                     names.insert(name);
                 }
             }
@@ -117,13 +118,17 @@ impl Catalogue {
             self.refer(&class, config, None, &place);
         }
         for name in explicit {
+            // A raw parameter refers to names that only exist when it is used.
+            if parameters::find(name).is_some_and(|row| row.kind == Kind::Raw) {
+                continue;
+            }
             let value = config.written(name).unwrap_or_default();
             match expansion::references(value.as_bytes()) {
                 Ok(references) => references.iter().for_each(|name| self.refer(name, config, None, &place)),
                 Err(error) => self.warnings.push(format!("{}: parameter {name}: {error}", config.origin(name))),
             }
             let text = config.optional_string(name).ok().flatten().unwrap_or_default();
-            for name in database::names(&text, explicit.iter().map(String::as_str)) {
+            for name in database::names(&text, &explicit.iter().map(String::as_str)) {
                 self.add(&name, Source::User, "");
             }
             database::check_files(&text, &mut self.warnings);

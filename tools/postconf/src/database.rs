@@ -145,7 +145,7 @@ fn is_path(name: &str) -> bool {
 }
 
 /// Those of `candidates` that are settings of a table that `value` names.
-pub(crate) fn names<'a>(value: &str, candidates: impl Iterator<Item = &'a str> + Clone) -> Vec<String> {
+pub(crate) fn names<'a>(value: &str, candidates: &(impl Iterator<Item = &'a str> + Clone)) -> Vec<String> {
     tables(value)
         .filter(|(_, name)| !is_path(name))
         .flat_map(|(kind, name)| {
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn settings_of_named_tables() {
         let candidates = ["ldapx_server_host", "ldapx_bogus", "x_query", "bb_x", "my_tls_key_file"];
-        let found = names("proxy:ldap:ldapx, pcre:bb !mysql:my pgsql:/x", candidates.into_iter());
+        let found = names("proxy:ldap:ldapx, pcre:bb !mysql:my pgsql:/x", &candidates.into_iter());
         assert_eq!(found, ["ldapx_server_host", "my_tls_key_file"]);
     }
 

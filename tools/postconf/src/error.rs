@@ -12,6 +12,9 @@ pub(crate) enum Error {
     /// `-o` without `=`.
     #[error("fatal: invalid parameter override: {0}: missing '=' after attribute name")]
     Override(String),
+    /// `-T` with a question that nobody can answer.
+    #[error("warning: unknown 'postconf -T' mode: {0}")]
+    TlsFact(String),
     /// The configuration is wrong.
     #[error("fatal: {0}")]
     Config(#[from] config::Error),

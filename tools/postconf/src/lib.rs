@@ -32,8 +32,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
     let result = Options::parse(arguments).and_then(|options| perform(&options, &mut output));
     output.flush();
     match result {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output.complain(&error.to_string());
             ExitCode::FAILURE
@@ -75,19 +74,21 @@ impl Output {
     }
 }
 
-fn perform(options: &Options, output: &mut Output) -> Result<bool, Error> {
+fn perform(options: &Options, output: &mut Output) -> Result<(), Error> {
     match &options.action {
-        Action::Facts(facts) => Ok(facts::show(*facts, &options.operands, output)),
-        Action::Templates { expanded } => templates::show(options, *expanded, output).map(|()| true),
+        Action::Facts(facts) => {
+            facts::show(*facts, &options.operands, output);
+            Ok(())
+        }
+        Action::Templates { expanded } => templates::show(options, *expanded, output),
         Action::Edit(change) => match options.target {
-            Target::Main => edit_main::edit(&options.directory()?, *change, &options.operands, output).map(|()| true),
+            Target::Main => edit_main::edit(&options.directory()?, *change, &options.operands, output),
             Target::Entries | Target::Fields | Target::Overrides => {
                 edit_master::edit(&options.directory()?, options.target, *change, &options.operands, output)
-                    .map(|()| true)
             }
         },
-        Action::List if options.target == Target::Main => main_listing::show(options, output).map(|()| true),
-        Action::List => master_listing::show(options, output).map(|()| true),
+        Action::List if options.target == Target::Main => main_listing::show(options, output),
+        Action::List => master_listing::show(options, output),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Shows parameters of `main.cf`.
 
-use config::Config;
+use config::{Config, parameters};
 
 use crate::Output;
 use crate::catalogue::{Catalogue, Source};
@@ -66,7 +66,9 @@ impl Loaded {
             "config_directory" if options.defaults => config::DEFAULT_CONFIG_DIRECTORY.to_owned(),
             _ => text,
         };
-        if !options.expand {
+        // Raw parameters are expanded when they are used, with names that only exist then.
+        let raw = parameters::find(name).is_some_and(|row| row.kind == parameters::Kind::Raw);
+        if !options.expand || raw {
             return Ok(Some(text));
         }
         Ok(self.config.optional_string(name)?.or(Some(text)))
@@ -75,8 +77,7 @@ impl Loaded {
     /// The same configuration, with the defaults of service parameters filled in, so that values may refer to them.
     fn complete(&mut self) {
         for (name, known) in &self.catalogue.known {
-            if known.source == Source::Service && !self.config.is_set(name) && config::parameters::find(name).is_none()
-            {
+            if known.source == Source::Service && !self.config.is_set(name) && parameters::find(name).is_none() {
                 self.config.set(name.clone(), known.default.clone());
             }
         }

@@ -53,7 +53,6 @@ pub(crate) enum TlsFact {
     CompileVersion,
     RunVersion,
     PublicKeyAlgorithms,
-    Unknown,
 }
 
 /// Which part of the configuration.
@@ -109,7 +108,7 @@ impl Options {
         let mut config_directory = None;
         let mut overrides = Vec::new();
         let mut classes = None;
-        let mut tls = TlsFact::Unknown;
+        let mut tls = TlsFact::CompileVersion;
         while let Some(option) = getopt.next_option()? {
             match option.letter {
                 'c' => config_directory = Some(option.into_value()),
@@ -119,7 +118,7 @@ impl Options {
                 letter => {
                     match letter {
                         'o' => overrides.push(option.text()),
-                        'T' => tls = tls_fact(&option.text()),
+                        'T' => tls = tls_fact(&option.text())?,
                         _ => {}
                     }
                     if !given.contains(letter) {
@@ -245,12 +244,12 @@ fn check(given: &str) -> Result<(), Error> {
     Ok(())
 }
 
-fn tls_fact(mode: &str) -> TlsFact {
+fn tls_fact(mode: &str) -> Result<TlsFact, Error> {
     match mode {
-        "compile-version" => TlsFact::CompileVersion,
-        "run-version" => TlsFact::RunVersion,
-        "public-key-algorithms" => TlsFact::PublicKeyAlgorithms,
-        _ => TlsFact::Unknown,
+        "compile-version" => Ok(TlsFact::CompileVersion),
+        "run-version" => Ok(TlsFact::RunVersion),
+        "public-key-algorithms" => Ok(TlsFact::PublicKeyAlgorithms),
+        _ => Err(Error::TlsFact(mode.to_owned())),
     }
 }
 

@@ -32,10 +32,10 @@ fn check(place: &str, name: &str, value: &str, known: bool, output: &mut Output)
         (true, None) => {}
         (false, None) => output.warn(&format!("{place}: unused parameter: {name}={value}")),
         (true, Some(instead)) => {
-            output.warn(&format!("{place}: support for parameter \"{name}\" will be removed; instead, {instead}"))
+            output.warn(&format!("{place}: support for parameter \"{name}\" will be removed; instead, {instead}"));
         }
         (false, Some(instead)) => {
-            output.warn(&format!("{place}: support for parameter \"{name}\" has been removed; instead, {instead}"))
+            output.warn(&format!("{place}: support for parameter \"{name}\" has been removed; instead, {instead}"));
         }
     }
 }

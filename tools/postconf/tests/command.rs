@@ -67,8 +67,13 @@ fn as_the_reference() {
 #[test]
 fn defaults_are_those_of_the_reference() {
     const REFERENCE: &str = include_str!("../../../crates/config/tests/data/reference_parameters.tsv");
-    /// Ours on purpose; see docs/differences.toml.
-    const OTHER: [&str; 4] = ["daemon_directory", "default_cache_db_type", "default_database_type", "mail_name"];
+    let differences: toml::Table = include_str!("../../../docs/differences.toml").parse().expect("differences.toml");
+    let other: Vec<&str> = differences["parameter"]
+        .as_array()
+        .expect("parameters")
+        .iter()
+        .map(|row| row["name"].as_str().expect("a name"))
+        .collect();
     let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
     let output = postconf(root, &["-c", "packaging/conf", "-d"]);
     let shown = text(&output.stdout);
@@ -83,7 +88,7 @@ fn defaults_are_those_of_the_reference() {
         }
         let value = left.remove(name).unwrap_or_else(|| panic!("{name} is not shown")).trim_start();
         let computed = default.len() > 2 && default.starts_with('<') && default.ends_with('>');
-        if !computed && !OTHER.contains(&name) {
+        if !computed && !other.contains(&name) {
             assert_eq!(value, default.split_whitespace().collect::<Vec<_>>().join(" "), "{name}");
         }
     }
@@ -107,6 +112,14 @@ fn json() {
     assert_eq!(shown(&["-jF", "smtp/inet/type"])[0]["value"], "inet");
     assert_eq!(shown(&["-jP"]), [serde_json::json!({"service": "smtp", "type": "inet", "name": "a", "value": "b c"})]);
     assert!(!postconf(base.path(), &["-c", ".", "-je", "a=b"]).status.success());
+}
+
+#[test]
+fn raw_parameters_are_shown_as_they_are() {
+    let base = tempfile::tempdir().expect("a directory");
+    write(base.path(), "luser_relay = $user@x ${y\n", "a unix - - - - - local -o forward_path=$home/x\n");
+    let output = postconf(base.path(), &["-c", ".", "-nxh"]);
+    assert_eq!((text(&output.stdout), text(&output.stderr)), (".\n$user@x ${y\n".to_owned(), String::new()));
 }
 
 #[test]

@@ -44,7 +44,7 @@ impl Read for Input {
         }
         if let Ok(Some(signal)) = self.signals.read_signal() {
             self.interrupted = i32::try_from(signal.ssi_signo).ok();
-            return Err(io::Error::new(io::ErrorKind::Other, "interrupted"));
+            return Err(io::Error::other("interrupted"));
         }
         nix::unistd::read(stdin.as_fd(), buffer).map_err(io::Error::from)
     }

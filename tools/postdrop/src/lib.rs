@@ -115,6 +115,8 @@ fn start() -> Result<Status, Fatal> {
             log::warning!("{reason}");
             status
         }
+        // The caller has changed its mind, and has said why.
+        Err(Written::Fatal(Fatal::Input(_, intake::Error::Truncated))) => return Ok(Status::Ok),
         Err(Written::Fatal(fatal)) => return Err(fatal),
     };
     if status == Status::Ok {

@@ -71,9 +71,9 @@ fn string(text: &[u8], out: &mut dyn Write) -> io::Result<()> {
             out.write_all(&rest.as_bytes()[..at])?;
             let byte = rest.as_bytes()[at];
             if byte.is_ascii_control() {
-                write!(out, "\\u{byte:04X}")?
+                write!(out, "\\u{byte:04X}")?;
             } else {
-                out.write_all(&[b'\\', byte])?
+                out.write_all(&[b'\\', byte])?;
             }
             rest = &rest[at + 1..];
         }

@@ -6,6 +6,7 @@
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 
 use log::lines::{self, PostsuperAction};
 use queue::state::{self, State};
@@ -122,6 +123,10 @@ impl<'a> Messages<'a> {
     /// True when the message was there.
     fn apply(&mut self, action: Action, directory: Directory, id: &QueueId, told: bool) -> io::Result<bool> {
         let path = self.spool.path(directory, id);
+        // qmgr alone puts files there, and complete ones only: no need to look.
+        if action == Action::Delete && matches!(directory, Directory::Deferred | Directory::Active) {
+            return self.delete(id, &path, told);
+        }
         let Some(metadata) = found(fs::symlink_metadata(&path))? else { return Ok(false) };
         if state::of(&metadata, (self.clock)()) != State::Ready {
             return Ok(false);
@@ -132,17 +137,7 @@ impl<'a> Messages<'a> {
             }
         };
         match action {
-            Action::Delete => {
-                if found(fs::remove_file(&path))?.is_none() {
-                    return Ok(false);
-                }
-                // Afterwards: a log without its message does no harm, a message without its log has lost its reasons.
-                for log in &self.logs {
-                    queue::log_file::remove(self.spool, *log, id)?;
-                }
-                self.counts.deleted += 1;
-                tell(PostsuperAction::Removed);
-            }
+            Action::Delete => return self.delete(id, &path, told),
             Action::Hold => {
                 if found(self.spool.rename_new(id, directory, Directory::Hold))?.is_none() {
                     return Ok(false);
@@ -177,6 +172,25 @@ impl<'a> Messages<'a> {
                     return self.apply(Action::Release, directory, id, told);
                 }
             }
+        }
+        Ok(true)
+    }
+
+    fn delete(&mut self, id: &QueueId, path: &Path, told: bool) -> io::Result<bool> {
+        match fs::remove_file(path) {
+            Ok(()) => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory) => {
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        }
+        // Afterwards: a log without its message does no harm, a message without its log has lost its reasons.
+        for log in &self.logs {
+            queue::log_file::remove(self.spool, *log, id)?;
+        }
+        self.counts.deleted += 1;
+        if told {
+            lines::postsuper(id.as_str(), PostsuperAction::Removed);
         }
         Ok(true)
     }

@@ -1,6 +1,7 @@
 //! The command line. What other mailers' options mean nothing here is taken and ignored.
 
 use std::ffi::{OsStr, OsString};
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -101,7 +102,8 @@ impl Options {
                 Ok(Some(option)) => options.take(option, &mut getopt)?,
                 Ok(None) => break,
                 Err(mistake) => {
-                    log::error!("{mistake}");
+                    // As getopt(3) says it; not for the log.
+                    let _ = writeln!(std::io::stderr(), "sendmail: {mistake}");
                     return Err(Fatal::Usage);
                 }
             }

@@ -45,7 +45,7 @@ impl Entity {
     }
 
     pub(crate) fn set_encoding(&mut self, value: &[u8]) {
-        let token = tokens(value).next().map(|token| token.to_ascii_lowercase()).unwrap_or_default();
+        let token = tokens(value).next().map(<[u8]>::to_ascii_lowercase).unwrap_or_default();
         self.encoding = match token.as_slice() {
             b"7bit" => Encoding::SevenBit,
             b"8bit" => Encoding::EightBit,

@@ -273,7 +273,9 @@ fn wrong_order_is_refused() {
     assert!(matches!(writer.finish(), Err(Error::Order('E'))));
 }
 
-fn queue_file(size: &[u8], rest: &[(RecordType, &[u8])]) -> Vec<u8> {
+type Records<'a> = &'a [(RecordType, &'a [u8])];
+
+fn queue_file(size: &[u8], rest: Records<'_>) -> Vec<u8> {
     let mut out = Vec::new();
     record::put(&mut out, RecordType::Size, size);
     for (kind, data) in rest {
@@ -357,7 +359,7 @@ fn the_size_record_in_maildrop_counts_for_nothing() {
 #[test]
 fn what_must_be_there() {
     use RecordType::{End, Extracted, Message, Sender, Text, Time};
-    let cases: [(&[(RecordType, &[u8])], Problem); 6] = [
+    let cases: [(Records<'_>, Problem); 6] = [
         (&[(Sender, b""), (Message, b"")], Problem::MissingTime),
         (&[(Time, b"1 2"), (Message, b"")], Problem::MissingSender),
         (&[(Time, b"x")], Problem::Time),

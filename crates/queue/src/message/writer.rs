@@ -207,6 +207,12 @@ impl Writer {
         Ok(())
     }
 
+    /// Notices that are owed beside those that the recipients' records ask for: what the trace log says of an expanded
+    /// alias. The size record shows them, so that the queue manager has the log sent.
+    pub fn note_notify(&mut self, notify: Notify) {
+        self.notify_bits |= notify.bits();
+    }
+
     /// Ends the envelope and begins the content.
     pub fn begin_content(&mut self) -> Result<(), Error> {
         self.expect(RecordType::Message, &[Segment::Envelope])?;

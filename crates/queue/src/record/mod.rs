@@ -125,7 +125,20 @@ impl RecordType {
 /// The number of a `%15ld` field: blanks, an optional sign, digits, blanks.
 #[must_use]
 pub fn number(data: &[u8]) -> Option<i64> {
-    std::str::from_utf8(data.trim_ascii()).ok()?.parse().ok()
+    let text = data.trim_ascii();
+    let (negative, digits) = match text.strip_prefix(b"-") {
+        Some(digits) => (true, digits),
+        None => (false, text.strip_prefix(b"+").unwrap_or(text)),
+    };
+    if digits.is_empty() {
+        return None;
+    }
+    let mut number = 0i64;
+    for byte in digits {
+        let digit = byte.is_ascii_digit().then(|| i64::from(byte - b'0'))?;
+        number = number.checked_mul(10)?.checked_add(digit)?;
+    }
+    Some(if negative { -number } else { number })
 }
 
 /// Splits the data of an attribute record into name and value. Blanks around both are dropped.

@@ -43,6 +43,11 @@ fn every_type_has_its_byte() {
 fn numbers_and_attributes() {
     assert_eq!(number(b"              0"), Some(0));
     assert_eq!(number(b"             -1"), Some(-1));
+    assert_eq!(number(b" +17 "), Some(17));
+    assert_eq!(number(b"9223372036854775807"), Some(i64::MAX));
+    for bad in [&b"9223372036854775808"[..], b"1x", b"-", b"+", b"--1", b"0x1"] {
+        assert_eq!(number(bad), None, "{bad:?}");
+    }
     assert_eq!(number(b"1 2"), None);
     assert_eq!(number(b""), None);
     assert_eq!(attribute(b"a=b=c"), Some(("a", &b"b=c"[..])));
