@@ -99,8 +99,9 @@ pub fn notices(
     let composer = Composer { request, original, settings, now };
     let mut all = Vec::new();
     let wanted: Vec<&Entry> = entries.iter().filter(|entry| is_wanted(request.notice, entry.notify)).collect();
-    let from_us = request.sender == settings.double_bounce_sender
-        || request.sender.split_str(b"@").next() == Some(settings.double_bounce_sender.as_bytes());
+    let (bare, _) = address::split(&settings.double_bounce_sender);
+    let from_us = request.sender.eq_ignore_ascii_case(&settings.double_bounce_sender)
+        || request.sender.eq_ignore_ascii_case(bare);
     if from_us {
         // Never a notice about our own postmaster notices.
         log::warning!("{}: undeliverable postmaster notification discarded", request.queue_id);
@@ -259,5 +260,94 @@ fn recipient(entry: &Entry) -> Recipient {
             diagnostic: entry.diagnostic.clone(),
             remote_mta: entry.remote_mta.clone(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use config::Config;
+    use dsn::Status;
+
+    fn settings(extra: &str) -> Settings {
+        let text = format!("myhostname = mail.example\nmyorigin = example\n{extra}");
+        Settings::load(&Config::from_text(&text).expect("main.cf")).expect("settings")
+    }
+
+    fn request(notice: Wanted, sender: &str) -> Request {
+        Request {
+            notice,
+            directory: Directory::Active,
+            queue_id: "ABC".parse().expect("id"),
+            sender: sender.into(),
+            envelope_id: None,
+            ret: None,
+            encoding: String::new(),
+            send_options: 0,
+            verp: None,
+        }
+    }
+
+    fn entry(recipient: &str, notify: Notify) -> Entry {
+        let status = Status::permanent(1, 1);
+        Entry { recipient: recipient.into(), notify, status, ..Entry::unknown(Directory::Bounce) }
+    }
+
+    fn compose(request: &Request, entries: &[Entry], settings: &Settings) -> Vec<String> {
+        let original =
+            Original { file: None, content_offset: 0, content_length: 0, arrival: 1_000_000, message_id: None };
+        notices(request, entries, &original, settings, 1_000_100)
+            .iter()
+            .map(|one| {
+                let about: Vec<String> = one.notice.recipients.iter().map(|r| r.address.to_string()).collect();
+                format!("<{}> -> {}: {}", one.sender, one.recipient, about.join(" "))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_sender_hears_about_what_it_did_not_decline() {
+        let entries = [entry("a@y", Notify::UNSPECIFIED), entry("b@y", Notify::NEVER), entry("c@y", Notify::DELAY)];
+        let plain = settings("notify_classes =");
+        let failure = request(Wanted::Failure, "s@x");
+        assert_eq!(compose(&failure, &entries, &plain), ["<> -> s@x: a@y"]);
+        assert_eq!(compose(&request(Wanted::Delay, "s@x"), &entries, &plain), ["<> -> s@x: a@y c@y"]);
+        assert!(compose(&failure, &entries[1..2], &plain).is_empty(), "no empty notice");
+    }
+
+    #[test]
+    fn the_postmaster_hears_by_class() {
+        let entries = [entry("a@y", Notify::NEVER)];
+        let told = settings("notify_classes = bounce\nbounce_notice_recipient = boss");
+        let copies = compose(&request(Wanted::Failure, "s@x"), &entries, &told);
+        assert_eq!(copies, ["<double-bounce@example> -> boss: a@y"]);
+    }
+
+    #[test]
+    fn mail_from_the_null_sender_goes_to_the_postmaster_or_nowhere() {
+        let entries = [entry("a@y", Notify::UNSPECIFIED)];
+        let failure = request(Wanted::Failure, "");
+        assert!(compose(&failure, &entries, &settings("notify_classes =")).is_empty());
+        let told = settings("notify_classes = 2bounce\n2bounce_notice_recipient = root");
+        assert_eq!(compose(&failure, &entries, &told), ["<double-bounce@example> -> root: a@y"]);
+        assert!(compose(&request(Wanted::Success, ""), &entries, &told).is_empty());
+    }
+
+    #[test]
+    fn a_notice_about_our_own_notice_is_never_made() {
+        let entries = [entry("a@y", Notify::UNSPECIFIED)];
+        let told = settings("notify_classes = bounce, 2bounce, delay");
+        for sender in ["double-bounce@example", "double-bounce"] {
+            assert!(compose(&request(Wanted::Failure, sender), &entries, &told).is_empty(), "{sender}");
+        }
+    }
+
+    #[test]
+    fn verp_mail_gets_a_notice_for_each_recipient() {
+        let entries = [entry("a@y", Notify::UNSPECIFIED), entry("\"b b\"@z", Notify::UNSPECIFIED)];
+        let mut failure = request(Wanted::Failure, "owner@list");
+        failure.verp = Some(*b"+=");
+        let sent = compose(&failure, &entries, &settings("notify_classes ="));
+        assert_eq!(sent, ["<> -> owner+a=y@list: a@y", "<> -> owner+b b=z@list: \"b b\"@z"]);
     }
 }

@@ -323,7 +323,11 @@ impl Shell {
         match action {
             Action::Watch(id) => self.watch(id),
             Action::Unwatch(id) => self.unwatch(id),
-            Action::Probe(service) => return Some(Event::Probed { service, waiting: self.client_waits(service) }),
+            Action::Probe(service) => {
+                // Master's own lines may be what waits, at the socket of the log.
+                log::flush();
+                return Some(Event::Probed { service, waiting: self.client_waits(service) });
+            }
             Action::Start { service, worker, message } => {
                 if !self.start(service, worker, &message) {
                     return Some(Event::NotStarted { worker });

@@ -119,7 +119,13 @@ impl Instance {
     /// A command of the suite, for this instance, as whom it runs.
     #[must_use]
     pub fn command(&self, tool: &str) -> Command {
-        let program = self.suite.command(tool);
+        self.command_of(&self.suite, tool)
+    }
+
+    /// A command of another suite, for this instance.
+    #[must_use]
+    pub fn command_of(&self, suite: &Suite, tool: &str) -> Command {
+        let program = suite.command(tool);
         let mut command = match self.user() {
             Some((uid, gid)) => {
                 let mut command = Command::new("setpriv");
@@ -129,7 +135,7 @@ impl Instance {
             }
             None => Command::new(program.get_program()),
         };
-        self.suite.prepare(&mut command);
+        suite.prepare(&mut command);
         command.env("MAIL_CONFIG", self.config()).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("TZ", "UTC");
         command.current_dir(self.path());
         command
@@ -276,6 +282,15 @@ impl Instance {
     pub fn program_of(process: Pid) -> String {
         let name = fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default();
         name.trim().to_owned()
+    }
+
+    /// Takes the spool of another instance, which has been stopped.
+    ///
+    /// # Panics
+    /// When it cannot be moved.
+    pub fn take_spool(&self, other: &Instance) {
+        fs::remove_dir_all(self.spool()).expect("remove the empty spool");
+        fs::rename(other.spool(), self.spool()).expect("move the spool");
     }
 
     /// The process id of its master.
@@ -450,6 +465,7 @@ impl Instance {
         if let Some(libraries) = &self.suite.libraries {
             set("shlib_directory", &libraries.display().to_string());
             set("meta_directory", &libraries.display().to_string());
+            set("import_environment", "MAIL_CONFIG MAIL_DEBUG MAIL_LOGTAG TZ LANG=C LD_LIBRARY_PATH");
         }
         let mut master = format!("127.0.0.1:{} inet n - n - - smtpd\n", self.smtp_port);
         master.push_str(SERVICES);

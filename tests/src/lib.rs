@@ -5,6 +5,7 @@
 //! file by notification, sockets block.
 
 pub mod client;
+pub mod dialogue;
 pub mod instance;
 pub mod log;
 pub mod ports;

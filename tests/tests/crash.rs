@@ -131,12 +131,13 @@ fn kill_one(instance: &Instance, dice: &mut Dice) -> String {
     loop {
         let processes = instance.processes();
         let named: Vec<_> = processes.iter().map(|pid| (*pid, Instance::program_of(*pid))).collect();
-        // Master and qmgr are few among many: every eighth kill is theirs.
-        let wanted = ["master", "qmgr"].get(dice.roll(16)).copied();
-        let candidates: Vec<_> = named.iter().filter(|(_, name)| wanted.is_none_or(|wanted| name == wanted)).collect();
-        if candidates.is_empty() {
+        // Each program is as likely as any other, be there one process of it or many.
+        let programs: Vec<&String> = named.iter().map(|(_, name)| name).collect::<BTreeSet<_>>().into_iter().collect();
+        if programs.is_empty() {
             continue;
         }
+        let wanted = programs[dice.roll(programs.len())];
+        let candidates: Vec<_> = named.iter().filter(|(_, name)| name == wanted).collect();
         let (pid, name) = candidates[dice.roll(candidates.len())].clone();
         if name.is_empty() || kill(pid, Signal::SIGKILL).is_err() {
             continue;

@@ -52,7 +52,14 @@ impl<A: BlockingAgent + 'static> JobService for Service<A> {
     }
 
     fn serve(&mut self, connection: UnixStream) {
-        if let Err(error) = serve(Connection::new(connection), &self.settings, |job| self.agent.deliver(job)) {
+        let mut asked = false;
+        let served = serve(Connection::new(connection), &self.settings, |job| {
+            asked = true;
+            self.agent.deliver(job);
+        });
+        if let Err(error) = served
+            && (asked || !error.is_idle_visit())
+        {
             log::warning!("problem talking to the queue manager: {error}");
         }
     }
@@ -261,5 +268,16 @@ mod tests {
             assert_eq!(seen, [(1, "sent"), (0, "deferred"), (2, "deferred"), (7, "finished")]);
         });
         agent.join().expect("thread").expect("clean end");
+    }
+
+    #[test]
+    fn a_wake_up_is_nothing_to_complain_about() {
+        for speak in [&b"\x02\0\0\0\x02W"[..], b"W", b""] {
+            let (mut ours, theirs) = UnixStream::pair().expect("pair");
+            std::io::Write::write_all(&mut ours, speak).expect("write");
+            drop(ours);
+            let outcome = serve(Connection::new(theirs), &Settings::default(), |_| panic!("no request came"));
+            assert!(outcome.err().is_none_or(|error| error.is_idle_visit()), "{speak:?}");
+        }
     }
 }

@@ -57,6 +57,19 @@ pub enum Error {
     Timeout,
 }
 
+impl Error {
+    /// What a process that says nothing useful and leaves gives rise to: it has closed, at whatever place, or it only
+    /// meant to wake the service up. Where the service speaks first, this is how `postkick` and port scanners look.
+    #[must_use]
+    pub fn is_idle_visit(&self) -> bool {
+        match self {
+            Error::Io(error) => matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset),
+            Error::Truncated | Error::Closed | Error::UnexpectedKind(Kind::Trigger) => true,
+            _ => false,
+        }
+    }
+}
+
 /// What a frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {

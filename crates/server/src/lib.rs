@@ -43,7 +43,7 @@ pub use panics::forget_client;
 pub use peers::{Callers, Peer, Peers};
 pub use service::{SessionService, run};
 pub use startup::Startup;
-pub use worker::Worker;
+pub use worker::{Places, Worker};
 
 /// Logs why a daemon does not start.
 fn refuse(error: &StartError) -> ExitCode {

@@ -15,6 +15,12 @@ use crate::peers::Peers;
 #[derive(Clone)]
 pub struct Worker(pub(crate) Rc<State>);
 
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker").field("open", &self.0.open).field("limit", &self.0.limit).finish_non_exhaustive()
+    }
+}
+
 pub(crate) struct State {
     pub(crate) control: Option<Control>,
     pub(crate) peers: Peers,
@@ -162,6 +168,15 @@ impl Worker {
         self.0.limit.get()
     }
 
+    /// Lets the calling session count as several: takes up to `most` of the places that are left beside its own. For
+    /// sessions on whose one connection several clients' worth of work is done at a time.
+    #[must_use]
+    pub fn take_places(&self, most: u32) -> Places {
+        let count = self.0.limit.get().saturating_sub(self.0.open.get()).min(most);
+        self.change_open(|open| open + count);
+        Places { worker: self.clone(), count }
+    }
+
     /// Who may call whom here.
     #[must_use]
     pub fn peers(&self) -> &Peers {
@@ -264,6 +279,42 @@ impl Drop for SessionGuard {
         if worker.is_draining() && !worker.is_busy() {
             worker.0.changed.notify_one();
         }
+    }
+}
+
+/// Places that a session has taken beside its own ([`Worker::take_places`]), until it is dropped.
+#[derive(Debug)]
+pub struct Places {
+    worker: Worker,
+    count: u32,
+}
+
+impl Places {
+    /// How many.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Gives back all but `count` of them.
+    pub fn keep(&mut self, count: u32) {
+        let given_back = self.count.saturating_sub(count);
+        if given_back == 0 {
+            return;
+        }
+        self.count -= given_back;
+        let full = self.worker.load() == Load::Full;
+        self.worker.change_open(|open| open - given_back);
+        self.worker.tell_serving();
+        if full {
+            self.worker.0.room.notify_waiters();
+        }
+    }
+}
+
+impl Drop for Places {
+    fn drop(&mut self) {
+        self.keep(0);
     }
 }
 

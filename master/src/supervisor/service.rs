@@ -48,6 +48,8 @@ pub(super) struct Service {
     limit_noticed: bool,
     probe: Option<Probe>,
     start_wanted: bool,
+    /// Master stops, and has asked whether somebody waits here.
+    last_look: bool,
     throttled_until: Option<Instant>,
     quick_ends: u32,
     wakeup_at: Option<Instant>,
@@ -71,6 +73,7 @@ impl Service {
             limit_noticed: false,
             probe: None,
             start_wanted: false,
+            last_look: false,
             throttled_until: None,
             quick_ends: 0,
             wakeup_at,
@@ -121,6 +124,19 @@ impl Service {
         self.drain_where(now, actions, |_| true);
     }
 
+    /// As master stops: a client that waits where nobody serves gets a worker at once, without waiting for the watch.
+    pub(super) fn look_for_last_words(&mut self, actions: &mut Vec<Action>) {
+        if !self.closed && self.workers.is_empty() {
+            self.last_look = true;
+            actions.push(Action::Probe(self.id));
+        }
+    }
+
+    /// It is not yet known whether a worker has to be started, or one is starting.
+    pub(super) fn is_about_to_start(&self) -> bool {
+        self.last_look || self.start_wanted || self.workers.iter().any(|worker| worker.is_active() && !worker.ready)
+    }
+
     pub(super) fn is_gone(&self) -> bool {
         self.removed && self.workers.is_empty()
     }
@@ -145,6 +161,10 @@ impl Service {
     }
 
     pub(super) fn probed(&mut self, waiting: bool, now: Instant) {
+        if std::mem::take(&mut self.last_look) {
+            self.start_wanted = waiting;
+            return;
+        }
         let room = self.has_room();
         let Some(probe) = &mut self.probe else { return };
         probe.asked = false;

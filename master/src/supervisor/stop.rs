@@ -14,7 +14,9 @@ enum Step {
     Terminate,
     /// `SIGKILL` to all but the log.
     Kill,
-    /// The log ends.
+    /// Last words that wait at the log's socket get somebody to write them: the log program may not run just now.
+    StartLog,
+    /// The log takes what was said up to now, and ends.
     DrainLog,
     /// `SIGKILL` to whoever is left.
     KillAll,
@@ -22,12 +24,13 @@ enum Step {
 
 /// Each step with the longest time it may take. Together they stay below the five seconds after which `postfix stop`
 /// uses force.
-const STEPS: [(Step, Duration); 7] = [
-    (Step::Drain(Stage::Intake), Duration::from_millis(1200)),
-    (Step::Drain(Stage::Queue), Duration::from_millis(1500)),
+const STEPS: [(Step, Duration); 8] = [
+    (Step::Drain(Stage::Intake), Duration::from_millis(1000)),
+    (Step::Drain(Stage::Queue), Duration::from_millis(1300)),
     (Step::Drain(Stage::Support), Duration::from_millis(600)),
     (Step::Terminate, Duration::from_millis(300)),
     (Step::Kill, Duration::from_millis(300)),
+    (Step::StartLog, Duration::from_millis(500)),
     (Step::DrainLog, Duration::from_millis(300)),
     (Step::KillAll, Duration::from_millis(200)),
 ];
@@ -79,9 +82,9 @@ impl Supervisor {
         }
     }
 
-    /// Nobody is left, or the last step has had its time.
+    /// Every step has been gone through; those that have nobody left to wait for take no time.
     pub(super) fn stop_is_complete(&self) -> bool {
-        self.stopping.as_ref().is_some_and(|stopping| self.owners.is_empty() || stopping.step >= STEPS.len())
+        self.stopping.as_ref().is_some_and(|stopping| stopping.step >= STEPS.len())
     }
 
     fn enter(&mut self, step: Step, now: Instant, actions: &mut Vec<Action>) {
@@ -90,9 +93,13 @@ impl Supervisor {
             if !in_scope {
                 continue;
             }
+            if step == Step::StartLog {
+                service.look_for_last_words(actions);
+                continue;
+            }
             service.close(now, actions);
             match step {
-                Step::Drain(_) | Step::DrainLog => {}
+                Step::Drain(_) | Step::StartLog | Step::DrainLog => {}
                 Step::Terminate => service.force_all(Force::Terminated, now, actions),
                 Step::Kill | Step::KillAll => service.force_all(Force::Killed, now, actions),
             }
@@ -100,7 +107,11 @@ impl Supervisor {
     }
 
     fn is_clear(&self, step: Step) -> bool {
-        self.services.values().all(|service| !scope(step, service.stage()) || service.workers.is_empty())
+        let mut in_scope = self.services.values().filter(|service| scope(step, service.stage()));
+        match step {
+            Step::StartLog => in_scope.all(|service| !service.is_about_to_start()),
+            _ => in_scope.all(|service| service.workers.is_empty()),
+        }
     }
 }
 
@@ -108,6 +119,7 @@ fn scope(step: Step, stage: Stage) -> bool {
     match step {
         Step::Drain(up_to) => stage <= up_to,
         Step::Terminate | Step::Kill => stage < Stage::Log,
+        Step::StartLog => stage == Stage::Log,
         Step::DrainLog | Step::KillAll => true,
     }
 }

@@ -446,6 +446,30 @@ fn stop_does_not_wait_for_ever() {
     assert_eq!((world.terminated, world.killed), (vec![worker], vec![worker]));
 }
 
+/// postlogd had left for want of work, and master's own last line waits at its socket.
+#[test]
+fn last_words_find_somebody_to_write_them() {
+    let (mut world, ids) =
+        World::new(vec![policy("smtpd", Style::Sessions, None), policy("postlogd", Style::Alone, None)]);
+    world.event(Event::Stop { immediately: false });
+    assert!(!world.exited, "somebody has to look first");
+    world.answer_probes(true);
+    let [worker] = world.of(ids[1])[..] else { panic!("one log daemon") };
+    world.ready(worker, Load::Some);
+    assert_eq!(world.processes[&worker].told.last(), Some(&ToWorker::Drain));
+    assert!(!world.exited);
+    world.end(worker, Ending::Exit(0));
+    assert!(world.exited && world.lines.is_empty());
+}
+
+#[test]
+fn nothing_is_started_for_a_log_without_words() {
+    let (mut world, ids) = World::new(vec![policy("postlogd", Style::Alone, None)]);
+    world.event(Event::Stop { immediately: false });
+    world.answer_probes(false);
+    assert!(world.exited && world.of(ids[0]).is_empty());
+}
+
 #[test]
 fn an_immediate_stop_and_a_second_one_do_not_drain() {
     for twice in [false, true] {

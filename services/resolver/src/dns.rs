@@ -1,6 +1,6 @@
 //! Questions to the DNS.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use hickory_resolver::TokioResolver;
@@ -8,6 +8,7 @@ use hickory_resolver::config::{NameServerConfig, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_resolver::system_conf::parse_resolv_conf;
 use ipc::resolver::{Failure, Found};
 
 /// A caching stub resolver.
@@ -19,8 +20,8 @@ pub struct Dns {
 /// Which name servers to ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Servers {
-    /// Those of the system (`/etc/resolv.conf`).
-    System,
+    /// Those of the system: the text of `/etc/resolv.conf`.
+    System(Vec<u8>),
     /// These.
     Listed(Vec<SocketAddr>),
 }
@@ -33,7 +34,10 @@ impl Dns {
     pub fn new(servers: &Servers) -> Result<Dns, String> {
         let provider = TokioRuntimeProvider::default();
         let mut builder = match servers {
-            Servers::System => TokioResolver::builder(provider).map_err(|error| error.to_string())?,
+            Servers::System(text) => {
+                let (config, options) = system_settings(text);
+                TokioResolver::builder_with_config(config, provider).with_options(options)
+            }
             Servers::Listed(addresses) => {
                 let servers = addresses.iter().map(|address| name_server(*address)).collect();
                 TokioResolver::builder_with_config(ResolverConfig::from_parts(None, Vec::new(), servers), provider)
@@ -171,6 +175,21 @@ impl Dns {
     }
 }
 
+/// What resolv.conf(5) says about servers and patience. Without a server it is the one of this machine, as for the C
+/// library.
+fn system_settings(text: &[u8]) -> (ResolverConfig, ResolverOpts) {
+    let is_search = |line: &[u8]| {
+        let word = line.trim_ascii_start().split(u8::is_ascii_whitespace).next().unwrap_or_default();
+        word == b"search" || word == b"domain"
+    };
+    // Search domains never apply to mail, and a bad one would spoil the rest.
+    let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').filter(|line| !is_search(line)).collect();
+    parse_resolv_conf(lines.join(&b'\n')).unwrap_or_else(|_| {
+        let here = name_server(SocketAddr::from((Ipv4Addr::LOCALHOST, 53)));
+        (ResolverConfig::from_parts(None, Vec::new(), vec![here]), ResolverOpts::default())
+    })
+}
+
 fn failure(error: &NetError, waited: Duration) -> Failure {
     if error.is_nx_domain() {
         Failure::NotFound
@@ -192,4 +211,26 @@ fn name_server(address: SocketAddr) -> NameServerConfig {
         connection.port = address.port();
     }
     server
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_of_the_system() {
+        let cases: [(&str, &[&str]); 5] = [
+            ("nameserver 192.0.2.1\nnameserver 2001:db8::1\n", &["192.0.2.1", "2001:db8::1"]),
+            ("search -- \u{fc}.example b@d..\n# x\n  domain ...\nnameserver 192.0.2.1\n", &["192.0.2.1"]),
+            ("options timeout:2\n", &["127.0.0.1"]),
+            ("", &["127.0.0.1"]),
+            ("\u{0}garbage", &["127.0.0.1"]),
+        ];
+        for (text, wanted) in cases {
+            let (config, _) = system_settings(text.as_bytes());
+            let servers: Vec<String> = config.name_servers().iter().map(|server| server.ip.to_string()).collect();
+            assert_eq!(servers, wanted, "{text:?}");
+        }
+        assert_eq!(system_settings(b"options timeout:2 attempts:4\nnameserver 192.0.2.1").1.attempts, 4);
+    }
 }

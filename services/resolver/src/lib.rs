@@ -6,5 +6,6 @@
 pub mod dns;
 pub mod hosts;
 mod service;
+mod system_file;
 
 pub use service::ResolverService;

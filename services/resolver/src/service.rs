@@ -4,14 +4,14 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
-use std::time::{Instant, SystemTime};
 
 use ipc::resolver::{Answer, Failure, Found, Query, Question};
 use server::{Account, Client, SessionService, StartError, Startup, Worker};
 use tokio::sync::mpsc;
 
 use crate::dns::{Dns, Servers};
-use crate::hosts::HostsFile;
+use crate::hosts::Hosts;
+use crate::system_file::SystemFile;
 
 /// Questions of one client that are looked up at a time; further ones wait in its socket.
 const QUESTIONS_PER_CLIENT: usize = 500;
@@ -22,10 +22,11 @@ const LONGEST_NAME: usize = 254;
 #[derive(Debug)]
 pub struct ResolverService {
     servers: Servers,
-    hosts: RefCell<HostsFile>,
+    hosts: Hosts,
     /// Made when it is first needed, inside the event loop; again when it could not be made.
     dns: RefCell<Option<Rc<Dns>>>,
-    system_settings: Option<SystemTime>,
+    /// What was read before the jail. When it changes the next process reads it again.
+    files: Vec<SystemFile>,
 }
 
 const SYSTEM_SETTINGS: &str = "/etc/resolv.conf";
@@ -36,8 +37,14 @@ impl SessionService for ResolverService {
 
     fn prepare(start: &Startup) -> Result<Self, StartError> {
         let listed = start.config.list("resolver_name_servers")?;
+        let mut files = Vec::new();
+        let mut read = |path: &Path| {
+            let (file, bytes) = SystemFile::read(path);
+            files.push(file);
+            bytes
+        };
         let servers = if listed.is_empty() {
-            Servers::System
+            Servers::System(read(Path::new(SYSTEM_SETTINGS)))
         } else {
             let parse = |text: &String| -> Result<SocketAddr, StartError> {
                 let with_port = text.parse().or_else(|_| text.parse().map(|address| SocketAddr::new(address, 53)));
@@ -47,13 +54,9 @@ impl SessionService for ResolverService {
             };
             Servers::Listed(listed.iter().map(parse).collect::<Result<_, _>>()?)
         };
-        let hosts = HostsFile::open(Path::new(&start.config.string("resolver_hosts_file")?), Instant::now());
-        Ok(ResolverService {
-            servers,
-            hosts: RefCell::new(hosts),
-            dns: RefCell::new(None),
-            system_settings: modified(),
-        })
+        let hosts = read(Path::new(&start.config.string("resolver_hosts_file")?));
+        let hosts = Hosts::parse(&String::from_utf8_lossy(&hosts));
+        Ok(ResolverService { servers, hosts, dns: RefCell::new(None), files })
     }
 
     async fn session(self: Rc<Self>, client: Client, worker: Worker) {
@@ -102,7 +105,7 @@ impl SessionService for ResolverService {
     }
 
     fn reload_needed(&self) -> bool {
-        self.servers == Servers::System && modified() != self.system_settings
+        self.files.iter().any(SystemFile::has_changed)
     }
 }
 
@@ -123,7 +126,7 @@ impl ResolverService {
             Query::Srv(name) => self.dns()?.srv(&name).await,
             Query::Addresses { name, ipv4, ipv6, hosts_file, dns } => {
                 if hosts_file {
-                    let found = self.hosts.borrow_mut().current(Instant::now()).addresses(&name, ipv4, ipv6);
+                    let found = self.hosts.addresses(&name, ipv4, ipv6);
                     if !found.is_empty() {
                         return Ok(Found::Addresses(found));
                     }
@@ -134,7 +137,7 @@ impl ResolverService {
                 self.dns()?.addresses(&name, ipv4, ipv6).await.map(Found::Addresses)
             }
             Query::Name(address) => {
-                let names = self.hosts.borrow_mut().current(Instant::now()).names(address).to_vec();
+                let names = self.hosts.names(address).to_vec();
                 if !names.is_empty() {
                     return Ok(Found::Names(names));
                 }
@@ -161,6 +164,40 @@ impl ResolverService {
     }
 }
 
-fn modified() -> Option<SystemTime> {
-    std::fs::metadata(SYSTEM_SETTINGS).and_then(|metadata| metadata.modified()).ok()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ipc::Connection;
+    use server::testing::{self, Harness};
+
+    fn ask(name: &str) -> Question {
+        let query = Query::Addresses { name: name.into(), ipv4: true, ipv6: true, hosts_file: true, dns: false };
+        Question { id: 7, query }
+    }
+
+    #[test]
+    fn a_changed_hosts_file_replaces_the_worker() {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("hosts");
+        std::fs::write(&path, "192.0.2.7 old.example\n").expect("write");
+        let text = format!("resolver_hosts_file = {}\nresolver_name_servers = 127.0.0.1:9\n", path.display());
+        let start = Startup::for_tests(config::Config::from_text(&text).expect("configuration"), "resolver");
+        testing::run(async {
+            let harness = Harness::<ResolverService>::start(&start).await.expect("start");
+            let mut connection = Connection::new(harness.connect().expect("connect"));
+            connection.send(&ask("old.example")).await.expect("ask");
+            let answer: Answer = connection.expect().await.expect("answer");
+            assert_eq!(answer.outcome, Ok(Found::Addresses(vec!["192.0.2.7".parse().expect("address")])));
+            assert!(!harness.service().reload_needed(), "nothing has changed");
+            std::fs::write(&path, "192.0.2.70 new.example\n").expect("write");
+            assert!(harness.service().reload_needed());
+            // An asker that is there already gets its answer from what was read, and then has to ask the next process.
+            connection.send(&ask("new.example")).await.expect("ask");
+            let answer: Answer = connection.expect().await.expect("answer");
+            assert_eq!(answer.outcome, Err(Failure::NotFound));
+            assert!(harness.worker().drain_if_reload_needed());
+            assert!(connection.receive::<Answer>().await.expect("closed").is_none());
+            harness.finish().await;
+        });
+    }
 }

@@ -13,6 +13,10 @@ use crate::Connection;
 
 type Outcome = Result<Found, Failure>;
 
+/// What an asker is told: the outcome, or `None` when the service has left in order (it is being replaced) and the
+/// question is to be asked again.
+type Told = Option<Outcome>;
+
 /// Questions of many tasks over one connection, which is made when it is first needed and again when it is lost.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -24,7 +28,7 @@ pub struct Client {
 #[derive(Debug, Default)]
 struct State {
     questions: Option<mpsc::Sender<Question>>,
-    waiting: HashMap<u32, oneshot::Sender<Outcome>>,
+    waiting: HashMap<u32, oneshot::Sender<Told>>,
     last_id: u32,
     /// Counts connections, so that the end of an old one does not touch the questions of its successor.
     connection: u32,
@@ -32,6 +36,8 @@ struct State {
 
 /// Questions that may wait to be written; further askers wait.
 const WAITING_QUESTIONS: usize = 256;
+/// How often a question is asked, should the service leave each time before it answers.
+const ATTEMPTS: u32 = 3;
 
 impl Client {
     /// A client of the service at `path`; each question takes at most `timeout` (`ipc_timeout`).
@@ -45,16 +51,13 @@ impl Client {
     /// # Errors
     /// What the service says; [`Failure::TryAgain`] when it cannot be reached or does not answer in time.
     pub async fn query(&self, query: Query) -> Outcome {
-        let (sender, receiver) = oneshot::channel();
-        let (id, questions) = self.register(sender);
-        let _forget = Forget { state: Rc::clone(&self.state), id };
         let asked = async {
-            if questions.send(Question { id, query }).await.is_err() {
-                return Err(Failure::TryAgain("lost connection with the resolver service".into()));
+            for _ in 0..ATTEMPTS {
+                if let Some(outcome) = self.ask(query.clone()).await {
+                    return outcome;
+                }
             }
-            receiver
-                .await
-                .unwrap_or_else(|_| Err(Failure::TryAgain("lost connection with the resolver service".into())))
+            Err(Failure::TryAgain("lost connection with the resolver service".into()))
         };
         match tokio::time::timeout(self.timeout, asked).await {
             Ok(outcome) => outcome,
@@ -62,7 +65,16 @@ impl Client {
         }
     }
 
-    fn register(&self, sender: oneshot::Sender<Outcome>) -> (u32, mpsc::Sender<Question>) {
+    async fn ask(&self, query: Query) -> Told {
+        let (sender, receiver) = oneshot::channel();
+        let (id, questions) = self.register(sender);
+        let _forget = Forget { state: Rc::clone(&self.state), id };
+        // A question that cannot be handed on any more is answered all the same: by the end of the connection.
+        let _ = questions.send(Question { id, query }).await;
+        receiver.await.unwrap_or(None)
+    }
+
+    fn register(&self, sender: oneshot::Sender<Told>) -> (u32, mpsc::Sender<Question>) {
         let mut state = self.state.borrow_mut();
         state.last_id = state.last_id.wrapping_add(1);
         let id = state.last_id;
@@ -92,15 +104,15 @@ impl Drop for Forget {
 
 async fn serve(path: PathBuf, state: Rc<RefCell<State>>, mut questions: mpsc::Receiver<Question>, number: u32) {
     let failure = match talk(&path, &state, &mut questions).await {
-        Ok(()) => "lost connection with the resolver service".to_owned(),
-        Err(error) => format!("resolver service {}: {error}", path.display()),
+        Ok(()) => None,
+        Err(error) => Some(format!("resolver service {}: {error}", path.display())),
     };
     questions.close();
     let mut state = state.borrow_mut();
     if state.connection == number {
         state.questions = None;
         for (_, asker) in state.waiting.drain() {
-            let _ = asker.send(Err(Failure::TryAgain(failure.clone())));
+            let _ = asker.send(failure.clone().map(|why| Err(Failure::TryAgain(why))));
         }
     }
 }
@@ -125,7 +137,7 @@ async fn talk(
                 let Some(Answer { id, outcome }) = answer? else { return Ok(()) };
                 let asker = state.borrow_mut().waiting.remove(&id);
                 if let Some(asker) = asker {
-                    let _ = asker.send(outcome);
+                    let _ = asker.send(Some(outcome));
                 }
             }
         }
@@ -160,22 +172,28 @@ mod tests {
                         .expect("queue");
                 }
                 connection.flush().await.expect("flush");
-                // A lost connection fails what waits, and the next question makes a new one.
+                // A service that leaves is asked again once it is back ...
                 let _unanswered: Question = connection.expect().await.expect("question");
                 drop(connection);
                 let (stream, _) = listener.accept().await.expect("accept");
                 let mut connection = Connection::new(stream);
                 let question: Question = connection.expect().await.expect("question");
+                assert_eq!(question.query, Query::Txt("x".into()));
                 let found = Found::Addresses(vec![IpAddr::V4(Ipv4Addr::LOCALHOST)]);
                 connection.send(&Answer { id: question.id, outcome: Ok(found) }).await.expect("send");
-                let _ = connection.receive::<Question>().await;
+                // ... but one that leaves each time is not asked for ever.
+                let _unanswered: Question = connection.expect().await.expect("question");
+                drop(connection);
+                while let Ok((stream, _)) = listener.accept().await {
+                    let _unanswered: Question = Connection::new(stream).expect().await.expect("question");
+                }
             });
             let client = Client::new(&path, Duration::from_secs(10));
             let (a, b) = tokio::join!(client.query(Query::Mx("a".into())), client.query(Query::Mx("b".into())));
             assert_eq!(a, Ok(Found::Mx(vec![(10, "a".into())])));
             assert_eq!(b, Ok(Found::Mx(vec![(10, "b".into())])));
-            assert!(matches!(client.query(Query::Txt("x".into())).await, Err(Failure::TryAgain(_))));
             assert!(matches!(client.query(Query::Txt("x".into())).await, Ok(Found::Addresses(_))));
+            assert!(matches!(client.query(Query::Txt("y".into())).await, Err(Failure::TryAgain(_))));
         });
     }
 

@@ -1,2 +1,0 @@
-//! posthouse-smtp-sink.
-fn main() {}

@@ -1,1 +1,0 @@
-//! posthouse-smtp-source.

@@ -1,2 +1,0 @@
-//! posthouse-smtp-source.
-fn main() {}
