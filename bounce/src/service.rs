@@ -137,3 +137,15 @@ impl Bounce {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_talks_to_the_network_does_not_ask_for_notices() {
+        let network = Callers::MAIL_IN.and(Callers::MAIL_OUT).and(Callers::SET_GID);
+        assert!(!Bounce::CALLERS.meets(network));
+        assert!(Bounce::CALLERS.meets(Callers::MAIL_OWNER));
+    }
+}
