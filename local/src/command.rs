@@ -185,7 +185,8 @@ fn outcome(command: &str, status: ExitStatus, output: &BString) -> Result<(), Ds
     };
     if let Some(signal) = status.signal() {
         let text = with_output(format!("Command died with signal {signal}: \"{command}\""));
-        return Err(Dsn::new(Status::permanent(3, 0), text));
+        // Out of memory, or a machine that goes down: nothing that the sender could mend.
+        return Err(Dsn::new(Status::transient(3, 0), text));
     }
     let code = status.code().unwrap_or(-1);
     let (subject, detail, transient, text) = match code {

@@ -148,7 +148,7 @@ impl<'a, 'b> Expansion<'a, 'b> {
         };
         let owner = match owner {
             Some(value) if settings.expand_owner_alias => {
-                parse_list(&value).into_iter().find_map(|destination| match destination {
+                self.members(&value).into_iter().find_map(|destination| match destination {
                     Destination::Address(address) => Some(address),
                     _ => None,
                 })
@@ -159,8 +159,25 @@ impl<'a, 'b> Expansion<'a, 'b> {
         };
         self.expanded |= owner.is_none();
         let inner = Context { source: Source::Alias, identity: None, owner, depth: context.depth + 1 };
-        for destination in parse_list(value) {
+        for destination in self.members(value) {
             self.destination(destination, &inner);
+        }
+    }
+
+    /// The members of a list. One that is too long is a mistake that somebody will mend: the mail waits.
+    fn members(&mut self, list: &[u8]) -> Vec<Destination> {
+        match parse_list(list) {
+            Ok(members) => {
+                if members.is_empty() {
+                    log::warning!("{}: an alias or list has no members", self.job.request.queue_id);
+                }
+                members
+            }
+            Err(error) => {
+                log::warning!("{}: {error}", self.job.request.queue_id);
+                self.results.push(Delivery::Deferred(Dsn::new(Status::transient(3, 5), error.to_string())));
+                Vec::new()
+            }
         }
     }
 
@@ -240,7 +257,10 @@ impl<'a, 'b> Expansion<'a, 'b> {
             owner: context.owner.clone(),
             depth: context.depth + 1,
         };
-        let destinations = parse_list(list);
+        let Ok(destinations) = parse_list(list) else {
+            self.members(list);
+            return;
+        };
         if destinations.is_empty() {
             // An empty file forwards nowhere: the mailbox is meant.
             return self.user(user.identity.name.as_bytes(), context, false);
@@ -347,7 +367,7 @@ impl<'a, 'b> Expansion<'a, 'b> {
         match read {
             Ok(Ok(list)) => {
                 let inner = Context { source: Source::Include, depth: context.depth + 1, ..context.clone() };
-                for destination in parse_list(&list) {
+                for destination in self.members(&list) {
                     self.destination(destination, &inner);
                 }
             }
