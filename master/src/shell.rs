@@ -244,7 +244,7 @@ impl Shell {
                 Ok(0) => {
                     // No process to talk to: it has ended, or closed what it must not close.
                     self.close_control(id);
-                    self.report(Event::Message(id, ToMaster::Draining));
+                    self.report(Event::Lost(id));
                     return;
                 }
                 Ok(length) => match decode(&packet[..length]) {

@@ -462,10 +462,8 @@ fn aliases_include_and_files() {
     let sink = Sink::start();
     let instance = Instance::new(&Suite::ours(), RunAs::User);
     let list = instance.write("list", format!("# members\n{user}, outside@dest.example\n"));
-    let aliases = instance.write(
-        "aliases",
-        format!("team :include:{}\nowner-team boss@dest.example\nnull /dev/null\n", list.display()),
-    );
+    let aliases = instance
+        .write("aliases", format!("team :include:{}\nowner-team boss@dest.example\nnull /dev/null\n", list.display()));
     instance.add_main_cf(&format!(
         "relayhost = [127.0.0.1]:{}\nmail_spool_directory = {}/\nalias_maps = texthash:{}\nallow_mail_to_files = alias,forward,include\n",
         sink.port(),

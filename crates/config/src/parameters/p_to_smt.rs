@@ -162,6 +162,8 @@ pub(super) static ROWS: &[Parameter] = &[
     later("resolve_null_domain", Builtin, Bool, "no", 0, 0, "trivial-rewrite", "2.1", "", "treat user@ as local domain"),
     later("resolve_numeric_domain", Builtin, Bool, "no", 0, 0, "trivial-rewrite", "2.3", "", "treat user@1.2.3.4 as user@[1.2.3.4]"),
     used("resolver_account", Ours, Str, "posthouse-dns", 1, 0, "master", "", "", "account of the DNS resolver service; mail_owner when it does not exist"),
+    used("resolver_hosts_file", Ours, Str, "/etc/hosts", 0, 0, "resolver", "", "", "hosts file that comes before the DNS"),
+    used("resolver_name_servers", Ours, Str, "", 0, 0, "resolver", "", "", "name servers to ask, address or address:port, instead of those in resolv.conf"),
     used("resolver_service_name", Ours, Str, "resolver", 1, 0, "all", "", "", "name of the service that answers DNS questions for the other daemons"),
     late(later("respectful_logging", Builtin, Bool, "${{$compatibility_level} <level {3.6} ? {no} : {yes}}", 0, 0, "all", "3.6", "", "use allowlist/denylist wording in logs")),
     used("retry_delivery_slot_cost", Service, Int, "$default_delivery_slot_cost", 0, 0, "qmgr", "<=1.0", "", "retry transport override of: deliveries needed to earn one preemption slot"),
