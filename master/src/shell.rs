@@ -242,7 +242,7 @@ impl Shell {
             let received = sys::passing::receive(fd.as_fd(), &mut packet, &mut descriptors);
             match received {
                 Ok(0) => {
-                    // No process to talk to: it has ended, or closed what it must not close.
+                    // Its end comes with SIGCHLD, and says more: one that fails again and again is throttled.
                     self.close_control(id);
                     self.report(Event::Lost(id));
                     return;

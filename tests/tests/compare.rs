@@ -150,7 +150,9 @@ fn changes_hands(from: &Suite, to: &Suite, long_ids: bool) {
 
     let sink = Sink::start();
     let mut second = Instance::new(to, RunAs::Root);
-    second.add_main_cf(&format!("relayhost = [127.0.0.1]:{}\n", sink.port()));
+    // With other settings `postfix start` would give the files names of the other form.
+    let long = if long_ids { "yes" } else { "no" };
+    second.add_main_cf(&format!("relayhost = [127.0.0.1]:{}\nenable_long_queue_ids = {long}\n", sink.port()));
     second.take_spool(&first);
     // Both show the same of every file.
     for one in &queued {

@@ -84,7 +84,8 @@ fn the_commands_of_the_readme_are_there() {
     let lines = shell_lines("README.md");
     for script in lines.iter().filter(|line| line.starts_with("./")) {
         let name = script.split(' ').next().expect("a word");
-        let mode = fs::metadata(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}")).permissions().mode();
+        let mode =
+            fs::metadata(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}")).permissions().mode();
         assert!(mode & 0o100 != 0, "{name} cannot be run");
     }
     // What is to be installed by hand is what the workspace builds.
@@ -149,8 +150,20 @@ fn links_lead_somewhere() {
 fn every_dependency_has_its_sentence() {
     // What the design chose from the start.
     const PREFERRED: &[&str] = &[
-        "nix", "mio", "tokio", "hickory-resolver", "heed", "regex", "pcre2", "serde", "serde_json", "toml", "clap",
-        "proptest", "insta", "tempfile",
+        "nix",
+        "mio",
+        "tokio",
+        "hickory-resolver",
+        "heed",
+        "regex",
+        "pcre2",
+        "serde",
+        "serde_json",
+        "toml",
+        "clap",
+        "proptest",
+        "insta",
+        "tempfile",
     ];
     let manifest: toml::Table = toml::from_str(&text("Cargo.toml")).expect("Cargo.toml");
     let decisions = text("docs/decisions.md");

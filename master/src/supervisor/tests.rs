@@ -449,8 +449,10 @@ fn stop_does_not_wait_for_ever() {
 /// postlogd had left for want of work, and master's own last line waits at its socket.
 #[test]
 fn last_words_find_somebody_to_write_them() {
-    let (mut world, ids) =
-        World::new(vec![policy("smtpd", Style::Sessions, None), Policy { stage: Stage::Log, ..policy("postlogd", Style::Alone, None) }]);
+    let (mut world, ids) = World::new(vec![
+        policy("smtpd", Style::Sessions, None),
+        Policy { stage: Stage::Log, ..policy("postlogd", Style::Alone, None) },
+    ]);
     world.event(Event::Stop { immediately: false });
     assert!(!world.exited, "somebody has to look first");
     world.answer_probes(true);
