@@ -182,7 +182,7 @@ fn differences_are_read() {
     for (kind, entries) in &all {
         for entry in entries.as_array().expect("a list") {
             let reason = entry.get("reason").and_then(toml::Value::as_str).unwrap_or_default();
-            assert!(!reason.is_empty(), "{kind}: no reason: {entry}");
+            assert!(!reason.is_empty(), "{kind}: no reason: {entry:?}");
         }
     }
 }
