@@ -14,7 +14,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, conn
 use serde::Deserialize;
 
 /// How long a server may take for a reply. A step without an expected reply does not wait.
-const REPLY_TIME: Duration = Duration::from_secs(5);
+const REPLY_TIME: Duration = Duration::from_secs(20);
 
 /// One dialogue.
 #[derive(Clone, Debug, Default)]

@@ -255,7 +255,7 @@ fn transports_that_deliver_nowhere() {
     let later = client.message("s@back.example", &["a@later.example"], "Subject: 3\r\n\r\nx\r\n");
     let line = log.wait_for(&["to=<a@gone.example>"]);
     assert!(line.contains("postfix/discard[") && line.contains("dsn=2.0.0, status=sent (silently)"), "{line}");
-    let line = log.wait_for(&["to=<a@no.example>"]);
+    let line = log.wait_for(&["to=<a@no.example>", "status="]);
     assert!(line.contains("relay=none") && line.contains("dsn=5.7.9, status=bounced (not wanted here)"), "{line}");
     let line = log.wait_for(&["to=<a@later.example>"]);
     assert!(line.contains("dsn=4.2.0, status=deferred (try later)"), "{line}");
