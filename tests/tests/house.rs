@@ -79,8 +79,23 @@ fn only_sys_is_exempt_from_the_ban_on_unsafe() {
 fn every_dependency_has_a_sentence_or_is_one_of_the_preferred() {
     // The list of the design; everything else is in docs/decisions.md.
     const PREFERRED: &[&str] = &[
-        "nix", "mio", "tokio", "rustls", "hickory-resolver", "heed", "regex", "serde", "serde_json", "toml", "syslog", "clap",
-        "proptest", "insta", "tempfile", "hickory-server", "pcre2",
+        "nix",
+        "mio",
+        "tokio",
+        "rustls",
+        "hickory-resolver",
+        "heed",
+        "regex",
+        "serde",
+        "serde_json",
+        "toml",
+        "syslog",
+        "clap",
+        "proptest",
+        "insta",
+        "tempfile",
+        "hickory-server",
+        "pcre2",
     ];
     let decisions = fs::read_to_string(root().join("docs/decisions.md")).expect("docs/decisions.md");
     let workspace: toml::Table =
