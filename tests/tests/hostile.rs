@@ -68,8 +68,9 @@ fn an_endless_line_in_a_message_is_content() {
     let reply = client.reply().join("\n");
     assert!(reply.starts_with("552 5.3.4"), "{reply}");
     client.command("NOOP", 250);
-    assert!(instance.queue_files("incoming").is_empty());
+    // cleanup takes the unfinished file away after the reply; the next message goes through the same process.
     serves(&instance, &sink, "after");
+    assert!(instance.queue_files("incoming").is_empty());
 }
 
 #[test]

@@ -129,6 +129,11 @@ impl Daemon {
         Connection::connect(&path, Some(Duration::from_secs(20))).expect("connect")
     }
 
+    fn try_connect(&self) -> Option<Connection> {
+        let path = self.directory.path().join("private/service");
+        Connection::connect(&path, Some(Duration::from_secs(20))).ok()
+    }
+
     pub(super) fn ask(&self, text: &str) -> String {
         let mut connection = self.connect();
         connection.send(text).expect("send");
@@ -206,8 +211,8 @@ fn a_worker_whose_tables_change_all_the_time_still_serves() {
     daemon.welcome(0);
     assert_eq!(daemon.hear(), Some(ToMaster::Ready));
     assert_eq!(daemon.ask("x"), "x");
-    // The second client is left to the successor.
-    let _second = daemon.connect();
+    // A second client is left to the successor; this worker may be gone before it even comes.
+    let _second = daemon.try_connect();
     let heard: Vec<_> = std::iter::from_fn(|| daemon.hear()).collect();
     assert!(heard.contains(&ToMaster::Draining), "{heard:?}");
     assert_eq!(daemon.end().0, Some(0));
