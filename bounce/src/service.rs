@@ -10,7 +10,7 @@ use ipc::Connection;
 use ipc::bounce::{Answer, Notice, Request};
 use log::lines::{NoticeTo, delay_notification, failure_notification, success_notification};
 use queue::{Directory, Spool, log_file};
-use server::{Account, Client, SessionService, StartError, Startup, Worker};
+use server::{Account, Callers, Client, SessionService, StartError, Startup, Worker};
 
 use crate::compose::{Addressee, Original, Outgoing, notices, read_log};
 use crate::settings::Settings;
@@ -27,6 +27,8 @@ pub struct Bounce {
 impl SessionService for Bounce {
     const PROGRAM: &'static str = "bounce";
     const ACCOUNT: Account = Account::MailOwner;
+    // It sends any message of the queue to whom the request names, and removes logs: not for what talks to the network.
+    const CALLERS: Callers = Callers::OWNER;
 
     fn prepare(start: &Startup) -> Result<Self, StartError> {
         Ok(Bounce {
@@ -133,5 +135,17 @@ impl Bounce {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_talks_to_the_network_does_not_ask_for_notices() {
+        let network = Callers::MAIL_IN.and(Callers::MAIL_OUT).and(Callers::SET_GID);
+        assert!(!Bounce::CALLERS.meets(network));
+        assert!(Bounce::CALLERS.meets(Callers::MAIL_OWNER));
     }
 }

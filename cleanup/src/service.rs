@@ -59,7 +59,9 @@ impl Service {
 impl SessionService for Service {
     const PROGRAM: &'static str = "cleanup";
     const ACCOUNT: Account = Account::MailOwner;
-    const CALLERS: Callers = Callers::DAEMONS;
+    // Who may bring mail into the queue: smtpd and its like, and what runs as the queue's owner or root. A program that
+    // only talks to the outside for others (smtp, resolver, table servers) has no business here.
+    const CALLERS: Callers = Callers::OWNER.and(Callers::MAIL_IN);
 
     fn prepare(start: &Startup) -> Result<Service, StartError> {
         sys::clock::load_time_zone();

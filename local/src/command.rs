@@ -1,16 +1,19 @@
 //! Delivery to a command, by a child that has become the recipient.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bstr::{BString, ByteSlice};
 use delivery::mailbox::{Copy, Prepended};
 use dsn::{Dsn, Status};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
 /// Output of a command that is kept, bytes.
@@ -42,13 +45,17 @@ pub fn run(job: &Job<'_>, content: &mut delivery::Content) -> Result<(), Dsn> {
     message.extend_from_slice(&job.prepended.to_bytes());
     let mut child = spawn(job)
         .map_err(|error| Dsn::new(Status::transient(3, 0), format!("cannot run \"{}\": {error}", job.command)))?;
-    let mut input = child.stdin.take().expect("standard input is a pipe");
+    let input = child.stdin.take().expect("standard input is a pipe");
     let (output, error) = (child.stdout.take(), child.stderr.take());
     let group = Pid::from_raw(child.id().cast_signed());
     let deadline = Instant::now() + job.time_limit;
+    let over = AtomicBool::new(false);
     let ended = std::thread::scope(|scope| {
+        let over = &over;
         let watcher = scope.spawn(move || {
-            let text = watch(output, error, deadline);
+            // A command may close its output and go on.
+            let text = watch(output, error, deadline).filter(|_| ends_by(group, deadline));
+            over.store(true, Ordering::Relaxed);
             if text.is_none() {
                 // The whole group: what the command started must not go on with the message. This also ends a write
                 // below that nobody reads.
@@ -56,6 +63,7 @@ pub fn run(job: &Job<'_>, content: &mut delivery::Content) -> Result<(), Dsn> {
             }
             text
         });
+        let mut input = Input { pipe: input, over };
         // A command need not read its input; its exit status decides.
         let _ = input.write_all(&message).is_ok() && Copy::Plain.write(content, &mut input).is_ok();
         drop(input);
@@ -69,6 +77,43 @@ pub fn run(job: &Job<'_>, content: &mut delivery::Content) -> Result<(), Dsn> {
         }
         (_, Err(error)) => Err(Dsn::new(Status::transient(3, 0), format!("cannot run \"{}\": {error}", job.command))),
     }
+}
+
+/// The command's standard input. What the command left behind may keep it open without ever reading: that is not waited
+/// for.
+struct Input<'a> {
+    pipe: ChildStdin,
+    over: &'a AtomicBool,
+}
+
+impl Write for Input<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        loop {
+            match self.pipe.write(bytes) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock && !self.over.load(Ordering::Relaxed) => {
+                    // An error shows at the next write.
+                    let _ = poll(&mut [PollFd::new(self.pipe.as_fd(), PollFlags::POLLOUT)], PollTimeout::from(100u8));
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.pipe.flush()
+    }
+}
+
+/// Waits for the end of a child without taking its exit status; false when the time is over first.
+fn ends_by(child: Pid, deadline: Instant) -> bool {
+    let mut pause = Duration::from_millis(1);
+    let how = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    while matches!(waitid(Id::Pid(child), how), Ok(WaitStatus::StillAlive)) {
+        let Some(left) = deadline.checked_duration_since(Instant::now()) else { return false };
+        std::thread::sleep(pause.min(left));
+        pause = (pause * 2).min(Duration::from_millis(100));
+    }
+    true
 }
 
 fn mbox_separator(sender: &[u8]) -> Vec<u8> {
@@ -87,7 +132,11 @@ fn spawn(job: &Job<'_>) -> std::io::Result<Child> {
         command.env(name, value.to_os_str_lossy());
     }
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.spawn()
+    let child = command.spawn()?;
+    if let Some(input) = &child.stdin {
+        fcntl(input, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    }
+    Ok(child)
 }
 
 /// Reads the command's output until it ends; none when the time is over first.
@@ -136,7 +185,8 @@ fn outcome(command: &str, status: ExitStatus, output: &BString) -> Result<(), Ds
     };
     if let Some(signal) = status.signal() {
         let text = with_output(format!("Command died with signal {signal}: \"{command}\""));
-        return Err(Dsn::new(Status::permanent(3, 0), text));
+        // Out of memory, or a machine that goes down: nothing that the sender could mend.
+        return Err(Dsn::new(Status::transient(3, 0), text));
     }
     let code = status.code().unwrap_or(-1);
     let (subject, detail, transient, text) = match code {
@@ -184,5 +234,51 @@ mod tests {
         assert_eq!(exit(67, "no\nsuch user"), Err("5.1.1 user unknown. Command output: no such user".into()));
         assert_eq!(exit(1, ""), Err("5.3.0 Command died with status 1: \"cmd\"".into()));
         assert_eq!(exit(1, "4.2.2 over quota"), Err("4.2.2 over quota".into()));
+    }
+
+    fn job<'a>(command: &'a str, directory: &'a std::path::Path) -> Job<'a> {
+        Job {
+            command,
+            shell: "",
+            environment: Vec::new(),
+            directory,
+            prepended: Prepended::default(),
+            time_limit: Duration::from_millis(300),
+        }
+    }
+
+    /// Runs a command as [`run`] does, with `bytes` for the message; whether it ended in time, and how long that took.
+    fn timed(text: &str, bytes: &[u8]) -> (bool, Duration) {
+        let start = Instant::now();
+        let mut child = spawn(&job(text, std::path::Path::new("/"))).expect("spawn");
+        let deadline = start + Duration::from_millis(300);
+        let (pid, pipe) = (Pid::from_raw(child.id().cast_signed()), child.stdin.take().expect("pipe"));
+        let (output, error) = (child.stdout.take(), child.stderr.take());
+        let over = AtomicBool::new(false);
+        let in_time = std::thread::scope(|scope| {
+            let over = &over;
+            let watcher = scope.spawn(move || {
+                let in_time = watch(output, error, deadline).is_some() && ends_by(pid, deadline);
+                over.store(true, Ordering::Relaxed);
+                in_time
+            });
+            let _ = Input { pipe, over }.write_all(bytes);
+            watcher.join().expect("watcher")
+        });
+        let _ = killpg(pid, Signal::SIGKILL);
+        let _ = child.wait();
+        (in_time, start.elapsed())
+    }
+
+    #[test]
+    fn a_command_cannot_hide_from_the_time_limit() {
+        let message = vec![b'x'; 1 << 20];
+        let (in_time, took) = timed("cat >/dev/null", &message);
+        assert!(in_time, "{took:?}");
+        let (in_time, took) = timed("exec >&- 2>&-; exec sleep 5", &message);
+        assert!(!in_time && took < Duration::from_secs(3), "{took:?}");
+        // What is left behind holds the input and does not read it.
+        let (in_time, took) = timed("exec >&- 2>&-; exec 3<&0; setsid sleep 5 & exit 0", &message);
+        assert!(in_time && took < Duration::from_secs(3), "{took:?}");
     }
 }

@@ -22,18 +22,24 @@ const MOST_DESTINATIONS: usize = 100_000;
 /// Most tokens of one address that are looked at.
 const ADDRESS_TOKENS: usize = 10_000;
 
+/// A list that nobody can have meant; nothing of it is delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a list of more than {MOST_DESTINATIONS} destinations")]
+pub struct TooMany;
+
 /// Splits a list at commas and line ends outside quotes. In files, lines that begin with `#` are comments.
-#[must_use]
-pub fn parse_list(text: &[u8]) -> Vec<Destination> {
+///
+/// # Errors
+/// [`TooMany`].
+pub fn parse_list(text: &[u8]) -> Result<Vec<Destination>, TooMany> {
     let mut found = Vec::new();
     for item in items(text) {
         parse_item(&item, &mut found);
         if found.len() >= MOST_DESTINATIONS {
-            log::warning!("a list of destinations has more than {MOST_DESTINATIONS} members, the rest is ignored");
-            break;
+            return Err(TooMany);
         }
     }
-    found
+    Ok(found)
 }
 
 fn items(text: &[u8]) -> Vec<BString> {
@@ -125,15 +131,20 @@ mod tests {
             ("# comment\n\na\nb # no comment", vec![Address("a".into())]),
         ];
         for (text, expected) in cases {
-            let found = parse_list(text.as_bytes());
+            let found = parse_list(text.as_bytes()).expect("few");
             assert!(found.starts_with(&expected), "{text}: {found:?}");
         }
     }
 
     #[test]
+    fn an_enormous_list_is_refused_as_a_whole() {
+        assert_eq!(parse_list(&b"a,".repeat(MOST_DESTINATIONS + 1)), Err(TooMany));
+    }
+
+    #[test]
     fn anything_is_parsed_without_end() {
         for text in ["\"", "\"|", "((((", "\\", ",,,,", "\"\\", "|", ":include:"] {
-            let _ = parse_list(text.as_bytes());
+            let _ = parse_list(text.as_bytes()).expect("few");
         }
     }
 }

@@ -2,15 +2,19 @@
 //! files and other addresses.
 
 use std::collections::HashSet;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use address::Delimiters;
 use bstr::{BString, ByteSlice};
-use delivery::mailbox::{maildir, mbox};
+use config::Config;
+use delivery::mailbox::{lock, maildir, mbox};
 use delivery::{BlockingJob, recipient_process};
 use dsn::{Action, Delivery, Dsn, Notify, Status};
 use ipc::rewrite::{Class, Resolved};
+use nix::fcntl::OFlag;
 use nix::unistd::Uid;
 use sys::privileges::Identity;
 
@@ -144,7 +148,7 @@ impl<'a, 'b> Expansion<'a, 'b> {
         };
         let owner = match owner {
             Some(value) if settings.expand_owner_alias => {
-                parse_list(&value).into_iter().find_map(|destination| match destination {
+                self.members(&value).into_iter().find_map(|destination| match destination {
                     Destination::Address(address) => Some(address),
                     _ => None,
                 })
@@ -155,8 +159,25 @@ impl<'a, 'b> Expansion<'a, 'b> {
         };
         self.expanded |= owner.is_none();
         let inner = Context { source: Source::Alias, identity: None, owner, depth: context.depth + 1 };
-        for destination in parse_list(value) {
+        for destination in self.members(value) {
             self.destination(destination, &inner);
+        }
+    }
+
+    /// The members of a list. One that is too long is a mistake that somebody will mend: the mail waits.
+    fn members(&mut self, list: &[u8]) -> Vec<Destination> {
+        match parse_list(list) {
+            Ok(members) => {
+                if members.is_empty() {
+                    log::warning!("{}: an alias or list has no members", self.job.request.queue_id);
+                }
+                members
+            }
+            Err(error) => {
+                log::warning!("{}: {error}", self.job.request.queue_id);
+                self.results.push(Delivery::Deferred(Dsn::new(Status::transient(3, 5), error.to_string())));
+                Vec::new()
+            }
         }
     }
 
@@ -236,7 +257,10 @@ impl<'a, 'b> Expansion<'a, 'b> {
             owner: context.owner.clone(),
             depth: context.depth + 1,
         };
-        let destinations = parse_list(list);
+        let Ok(destinations) = parse_list(list) else {
+            self.members(list);
+            return;
+        };
         if destinations.is_empty() {
             // An empty file forwards nowhere: the mailbox is meant.
             return self.user(user.identity.name.as_bytes(), context, false);
@@ -252,29 +276,14 @@ impl<'a, 'b> Expansion<'a, 'b> {
         if relay.is_empty() {
             return self.results.push(Delivery::Bounced(unknown_user(name)));
         }
-        let (user, extension) = self.local.settings.delimiters.split(name).unwrap_or((name, b""));
         let (_, domain) = address::split(&self.job.request.recipients[self.index].address);
-        let domain = domain.unwrap_or_default().to_str_lossy().into_owned();
-        let value = |wanted: &str| match wanted {
-            "user" => Some(user.to_str_lossy().into_owned()),
-            "local" => Some(name.to_str_lossy().into_owned()),
-            "extension" => Some(extension.to_str_lossy().into_owned()),
-            "domain" => Some(domain.clone()),
-            "recipient" => Some(format!("{}@{domain}", name.to_str_lossy())),
-            _ => None,
-        };
-        match self.local.settings.config.expand(&relay, &value) {
-            Ok(relay) => {
-                for destination in parse_list(relay.as_bytes()) {
-                    match destination {
-                        Destination::Address(address) => {
-                            let inner = Context { depth: context.depth + 1, ..context.clone() };
-                            self.address(&address, &inner);
-                        }
-                        _ => self.results.push(Delivery::Bounced(unknown_user(name))),
-                    }
-                }
+        let settings = &self.local.settings;
+        match relay_address(&relay, name, domain.unwrap_or_default(), &settings.config, &settings.delimiters) {
+            Ok(Some(relay)) => {
+                let inner = Context { depth: context.depth + 1, ..context.clone() };
+                self.address(&relay, &inner);
             }
+            Ok(None) => self.results.push(Delivery::Bounced(unknown_user(name))),
             Err(error) => {
                 log::warning!("luser_relay: {error}");
                 let dsn = Dsn::new(Status::transient(3, 5), "mail system configuration error");
@@ -328,11 +337,13 @@ impl<'a, 'b> Expansion<'a, 'b> {
         let shown = path.to_str_lossy().into_owned();
         let target = path.to_path_lossy().into_owned();
         let is_maildir = path.ends_with(b"/");
+        // A file that an alias names need not belong to whom the mail is for.
+        let locking = lock::Settings { strict_ownership: false, ..settings.locking.clone() };
         let result = recipient_process::run(&identity, || {
             let done = if is_maildir {
                 maildir::deliver(&target, &settings.myhostname, &prepended, &mut content, settings.mailbox_size_limit)
             } else {
-                mbox::append(&target, &prepended, &mut content, settings.mailbox_size_limit, &settings.locking)
+                mbox::append(&target, &prepended, &mut content, settings.mailbox_size_limit, &locking)
             };
             done.map_err(|error| error.dsn(&format!("cannot append message to file {shown}")))
         });
@@ -356,7 +367,7 @@ impl<'a, 'b> Expansion<'a, 'b> {
         match read {
             Ok(Ok(list)) => {
                 let inner = Context { source: Source::Include, depth: context.depth + 1, ..context.clone() };
-                for destination in parse_list(&list) {
+                for destination in self.members(&list) {
                     self.destination(destination, &inner);
                 }
             }
@@ -382,6 +393,34 @@ impl<'a, 'b> Expansion<'a, 'b> {
     }
 }
 
+/// The one address that `luser_relay` stands for, internal form; none for a name with which the sender would choose where
+/// mail goes, and for what is no address. The name is the sender's text: it must not be taken for a list.
+fn relay_address(
+    relay: &str,
+    name: &[u8],
+    domain: &[u8],
+    config: &Config,
+    delimiters: &Delimiters,
+) -> Result<Option<BString>, config::ExpansionError> {
+    if relay.contains('$') && name.iter().any(|byte| b"@!%".contains(byte)) {
+        return Ok(None);
+    }
+    let (user, extension) = delimiters.split(name).unwrap_or((name, b""));
+    let domain = domain.to_str_lossy();
+    let value = |wanted: &str| match wanted {
+        "user" => Some(user.to_str_lossy().into_owned()),
+        "local" => Some(name.to_str_lossy().into_owned()),
+        "extension" => Some(extension.to_str_lossy().into_owned()),
+        "domain" => Some(domain.clone().into_owned()),
+        "recipient" => Some(format!("{}@{domain}", name.to_str_lossy())),
+        _ => None,
+    };
+    let address = config.expand(relay, &value)?;
+    let address = address.trim();
+    let is_address = !address.is_empty() && !address.starts_with(['/', '|', ':', '\\']);
+    Ok(is_address.then(|| address.into()))
+}
+
 /// A success with its text.
 pub fn sent(text: impl Into<BString>) -> Delivery {
     Delivery::Sent { action: Action::Delivered, dsn: Dsn::new(Status::success(0, 0), text) }
@@ -397,7 +436,8 @@ pub fn without_success(notify: Notify) -> Notify {
 }
 
 fn read_list(path: &Path) -> std::io::Result<Vec<u8>> {
-    let file = File::open(path)?;
+    // A FIFO must not hold delivery up.
+    let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err(std::io::Error::other("not a regular file"));
@@ -426,4 +466,42 @@ fn futures_now<F: Future>(future: F) -> F::Output {
 #[must_use]
 pub fn is_present_user(uid: Uid) -> bool {
     uid == nix::unistd::geteuid()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_gets_mail_for_unknown_users() {
+        let config = Config::from_text("").expect("configuration");
+        let delimiters = Delimiters::new(b"+", true);
+        let cases = [
+            ("admin@x.example", "nobody", Some("admin@x.example")),
+            ("admin", "a@evil.example", Some("admin")),
+            ("$local@far.example", "joe+ext", Some("joe+ext@far.example")),
+            ("$user@far.example", "joe+ext", Some("joe@far.example")),
+            // One address, however it looks.
+            ("$local@far.example", "a, b <c>", Some("a, b <c>@far.example")),
+            // The sender does not choose where mail goes.
+            ("$local@far.example", "victim@evil.example,x", None),
+            ("admin+$local", "victim@evil.example", None),
+            ("admin+$local", "victim%evil.example", None),
+            ("$local", "|/bin/sh", None),
+            ("$local", "/etc/passwd", None),
+            ("$extension", "joe", None),
+        ];
+        for (relay, name, expected) in cases {
+            let address = relay_address(relay, name.as_bytes(), b"x.example", &config, &delimiters).expect("expanded");
+            assert_eq!(address, expected.map(BString::from), "{relay} {name}");
+        }
+    }
+
+    #[test]
+    fn a_list_that_is_a_fifo_does_not_hold_delivery_up() {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("fifo");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("fifo");
+        assert_eq!(read_list(&path).map_err(|error| error.to_string()), Err("not a regular file".to_owned()));
+    }
 }

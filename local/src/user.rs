@@ -1,14 +1,16 @@
 //! Delivery to a user of this machine, in a child that has become the user.
 
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use bstr::{BString, ByteSlice};
 use delivery::mailbox::{Prepended, maildir, mbox};
 use delivery::{BlockingJob, recipient_process};
 use dsn::{Delivery, Dsn, Status};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::unistd::{Gid, User};
 use serde::{Deserialize, Serialize};
 use sys::privileges::{self, Identity};
@@ -113,17 +115,19 @@ impl Mailbox<'_, '_> {
     /// Delivers, or finds the `.forward` file.
     #[must_use]
     pub fn deliver(&self) -> Outcome {
-        let user = self.user;
+        let (user, settings) = (self.user, self.settings);
         let mut identity = user.identity.clone();
         let target = self.target();
-        if let Target::Mbox(path) = &target {
+        // Only the administrator's directory lends a group: one below a home directory is the user's choice.
+        if settings.home_mailbox.is_empty()
+            && let Target::Mbox(path) = &target
+        {
             identity.add_groups(&spool_groups(path));
         }
         // What runs for root's mail would run as root: only its mailbox file is written.
         let for_root = user.identity.uid.is_root();
         let forwards = if self.follow_forward && !for_root { self.forward_paths() } else { Vec::new() };
         let mut content = self.job.content();
-        let settings = self.settings;
         let for_file = prepended(self.job, self.index, settings.delivered_to.1);
         let for_command = prepended(self.job, self.index, settings.delivered_to.0);
         let environment = environment_of(self.job, self.index, user, settings);
@@ -246,8 +250,14 @@ fn spool_groups(mailbox: &Path) -> Vec<Gid> {
 
 /// A `.forward` file, when it is one: regular, the user's or root's, not writable by everybody.
 fn read_forward(path: &Path, user: &Identity) -> std::io::Result<Option<Vec<u8>>> {
-    let file = match File::open(path) {
+    // Neither a link to what only lent groups can read nor a FIFO that holds delivery up.
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let file = match OpenOptions::new().read(true).custom_flags(flags.bits()).open(path) {
         Ok(file) => file,
+        Err(error) if error.raw_os_error() == Some(Errno::ELOOP as i32) => {
+            log::warning!("{} is not a regular file", path.display());
+            return Ok(None);
+        }
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
         // A home directory that the user itself cannot read.
         Err(error) if error.kind() == ErrorKind::PermissionDenied => return Ok(None),
@@ -266,6 +276,10 @@ fn read_forward(path: &Path, user: &Identity) -> std::io::Result<Option<Vec<u8>>
     if metadata.mode() & 0o002 != 0 {
         log::warning!("{shown} is writable by everybody");
         return Ok(None);
+    }
+    if metadata.len() > LARGEST_LIST {
+        // Half of it could end in the middle of an address.
+        return Err(std::io::Error::other("file too large"));
     }
     let mut list = Vec::new();
     file.take(LARGEST_LIST).read_to_end(&mut list)?;
@@ -373,4 +387,34 @@ fn failed(dsn: Dsn) -> Delivery {
 pub fn process_failed(error: &recipient_process::Error) -> Delivery {
     log::warning!("{error}");
     Delivery::Deferred(Dsn::new(Status::transient(3, 0), format!("local delivery process: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_forward_file() {
+        let home = tempfile::tempdir().expect("directory");
+        let user = Identity {
+            name: "joe".into(),
+            uid: nix::unistd::geteuid(),
+            gid: nix::unistd::getegid(),
+            groups: Vec::new(),
+        };
+        let file = home.path().join("file");
+        fs::write(&file, "joe@far.example").expect("write");
+        let (link, fifo) = (home.path().join("link"), home.path().join("fifo"));
+        symlink(&file, &link).expect("link");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("fifo");
+        let read = |path: &Path| read_forward(path, &user).expect("no failure");
+        assert_eq!(read(&file).as_deref(), Some(b"joe@far.example".as_slice()));
+        assert_eq!(read(&link), None);
+        assert_eq!(read(&fifo), None, "and nobody waits for a writer");
+        assert_eq!(read(&home.path().join("none")), None);
+        fs::File::options().write(true).open(&file).and_then(|file| file.set_len(LARGEST_LIST + 1)).expect("grow");
+        assert!(read_forward(&file, &user).is_err());
+    }
 }

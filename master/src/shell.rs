@@ -244,6 +244,7 @@ impl Shell {
                 Ok(0) => {
                     // Its end comes with SIGCHLD, and says more: one that fails again and again is throttled.
                     self.close_control(id);
+                    self.report(Event::Lost(id));
                     return;
                 }
                 Ok(length) => match decode(&packet[..length]) {

@@ -21,6 +21,8 @@ struct Rest {
     /// Recipients wait for another try.
     waiting: bool,
     forced: bool,
+    /// A notice could not name all of them.
+    untold: bool,
     sites: Vec<String>,
 }
 
@@ -90,7 +92,7 @@ impl Qmgr {
 
     /// Marks and deferrals go to disk. What fails here is tried again another day.
     async fn write_down(&self, number: MessageId) -> Option<(Rest, bool)> {
-        let (rest, corrupt, unmarked, deferrals) = {
+        let (mut rest, corrupt, unmarked, deferrals) = {
             let mut state = self.state.borrow_mut();
             let message = state.messages.get_mut(&number)?;
             let rest = Rest {
@@ -100,6 +102,7 @@ impl Qmgr {
                 traced: message.traced,
                 waiting: message.deferred > 0,
                 forced: message.forced,
+                untold: message.untold,
                 sites: std::mem::take(&mut message.sites),
             };
             let unmarked = std::mem::take(&mut message.unmarked);
@@ -112,6 +115,7 @@ impl Qmgr {
         });
         if let Some(Err(error)) = written.await {
             log::warning!("{}: {error}", rest.id);
+            rest.untold = true;
         }
         Some((rest, corrupt))
     }
@@ -166,6 +170,9 @@ impl Qmgr {
 
     /// Why the message is given up, if it is.
     fn expired(&self, rest: &Rest) -> Option<Expired> {
+        if rest.untold {
+            return None;
+        }
         let lifetime =
             if rest.envelope.sender.is_empty() { self.settings.notice_lifetime } else { self.settings.lifetime };
         let age = age(&rest.envelope);

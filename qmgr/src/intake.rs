@@ -317,6 +317,7 @@ impl Qmgr {
             // A message that is to be returned, and has been tried: its defer log says why.
             deferred: usize::from(forced && logs.defer),
             deferrals: Vec::new(),
+            untold: false,
             sites: Vec::new(),
             corrupt: false,
             scheduled: false,

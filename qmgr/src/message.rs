@@ -73,6 +73,9 @@ pub(crate) struct Message {
     pub(crate) deferred: usize,
     /// What the defer log will say.
     pub(crate) deferrals: Vec<log_file::Entry>,
+    /// Why some of them wait could not be written down, or they were not read: nobody could be told if the message were
+    /// given up now.
+    pub(crate) untold: bool,
     /// Domains of deferred recipients.
     pub(crate) sites: Vec<String>,
     /// An agent could not read it.

@@ -185,6 +185,7 @@ impl Qmgr {
                     log::warning!("{id}: write log: {error}");
                 }
                 message.deferred += count;
+                message.untold = true;
             }
         }
         true

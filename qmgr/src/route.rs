@@ -67,6 +67,7 @@ impl Qmgr {
                         message.next = None;
                         message.promised = 0;
                         message.deferred += 1;
+                        message.untold = true;
                         if let Some(Err(error)) = other {
                             log::warning!("{id}: {error}");
                             message.corrupt |= error.is_malformed();

@@ -131,6 +131,11 @@ impl SessionService for Qmgr {
     }
 
     async fn session(self: Rc<Self>, client: Client, worker: Worker) {
+        // Everybody may wake the queue manager; only the queue's owner may say what is in it.
+        let trusted = match &client {
+            Client::Unix { peer, .. } => server::peers::check(worker.peers(), *peer, Callers::OWNER),
+            _ => false,
+        };
         let Some(mut connection) = client.into_connection() else { return };
         let mut behind = self.behind.subscribe();
         let mut announces = false;
@@ -143,6 +148,7 @@ impl SessionService for Qmgr {
                         self.wake_up(&characters);
                         Ok(())
                     }
+                    Ok(Some(_)) if !trusted => Err(ipc::Error::Protocol("messages are for the owner of the queue")),
                     Ok(Some(frame)) => frame.message().map(|message| match message {
                         ToQmgr::Ready(id) => {
                             let first = !std::mem::replace(&mut announces, true);

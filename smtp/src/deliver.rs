@@ -177,10 +177,12 @@ impl Smtp {
         }
         progress.host_trouble = None;
         let dsn_offered = session.capabilities.has(Keywords::DSN);
-        let closing = transaction.outcomes().iter().any(|outcome| match outcome {
-            Outcome::Refused(reply, _) | Outcome::Sent(reply) => reply.code == 421,
-            _ => false,
-        });
+        // Replies that still come would be taken for those of the next message.
+        let closing = transaction.waiting_for().is_some()
+            || transaction.outcomes().iter().any(|outcome| match outcome {
+                Outcome::Refused(reply, _) | Outcome::Sent(reply) => reply.code == 421,
+                _ => false,
+            });
         self.settle(job, progress, &target, uses, &transaction, dsn_offered, end.as_ref().err());
         match end {
             Ok(()) if !closing => self.part(session, nexthop, under_way).await,

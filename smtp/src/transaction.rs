@@ -383,6 +383,16 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_leaves_owes_replies() {
+        let mut transaction = Transaction::new(envelope(&["a@y"]), pipelining(), false);
+        transaction.commands(&mut Vec::new());
+        transaction.reply(reply(553));
+        transaction.reply(reply(421));
+        assert_eq!(summary(&transaction), ["553 MAIL FROM command"]);
+        assert_eq!(transaction.waiting_for(), Some(Step::Data), "its session is of no use for another message");
+    }
+
+    #[test]
     fn data_accepted_without_recipients_gets_an_empty_message() {
         let features = pipelining();
         let (sent, outcomes) = run(&["a@y"], features, false, &[250, 550, 354, 554]);

@@ -44,6 +44,8 @@ pub enum Event {
     },
     /// A worker said something.
     Message(WorkerId, ToMaster),
+    /// A worker's control socket is closed: it has ended, which will be reported, or is of no use any more.
+    Lost(WorkerId),
     /// A process ended. Its last messages were reported before.
     Ended {
         /// The worker.
@@ -238,6 +240,11 @@ impl Supervisor {
                 }
             }
             Event::Message(worker, message) => self.message(*worker, message, now, &mut actions),
+            Event::Lost(worker) => {
+                if let Some(service) = self.owners.get(worker).and_then(|id| self.services.get_mut(id)) {
+                    service.lost(*worker, now);
+                }
+            }
             Event::Ended { worker, pid, ending } => {
                 let expected = self.stopping.is_some();
                 if let Some(service) = self.owners.remove(worker).and_then(|id| self.services.get_mut(&id)) {

@@ -203,6 +203,13 @@ impl Service {
         self.limit_leaving(now, actions);
     }
 
+    /// It takes no clients, but that says nothing about how it ended.
+    pub(super) fn lost(&mut self, id: WorkerId, now: Instant) {
+        if let Some(worker) = self.workers.iter_mut().find(|worker| worker.id == id) {
+            worker.lost_at.get_or_insert(now);
+        }
+    }
+
     pub(super) fn not_started(&mut self, id: WorkerId, now: Instant) {
         self.workers.retain(|worker| worker.id != id);
         self.throttled_until = Some(now + self.policy.throttle);

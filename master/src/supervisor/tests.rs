@@ -449,8 +449,10 @@ fn stop_does_not_wait_for_ever() {
 /// postlogd had left for want of work, and master's own last line waits at its socket.
 #[test]
 fn last_words_find_somebody_to_write_them() {
-    let (mut world, ids) =
-        World::new(vec![policy("smtpd", Style::Sessions, None), policy("postlogd", Style::Alone, None)]);
+    let (mut world, ids) = World::new(vec![
+        policy("smtpd", Style::Sessions, None),
+        Policy { stage: Stage::Log, ..policy("postlogd", Style::Alone, None) },
+    ]);
     world.event(Event::Stop { immediately: false });
     assert!(!world.exited, "somebody has to look first");
     world.answer_probes(true);
@@ -464,10 +466,23 @@ fn last_words_find_somebody_to_write_them() {
 
 #[test]
 fn nothing_is_started_for_a_log_without_words() {
-    let (mut world, ids) = World::new(vec![policy("postlogd", Style::Alone, None)]);
+    let (mut world, ids) = World::new(vec![Policy { stage: Stage::Log, ..policy("postlogd", Style::Alone, None) }]);
     world.event(Event::Stop { immediately: false });
     world.answer_probes(false);
     assert!(world.exited && world.of(ids[0]).is_empty());
+}
+
+/// The end of file on the control socket is seen before the end of the process: a program that cannot start is throttled
+/// all the same.
+#[test]
+fn a_closed_control_socket_is_no_orderly_end() {
+    let (mut world, ids) = World::new(vec![policy("resolver", Style::Shared, None)]);
+    world.client(ids[0]);
+    let [worker] = world.of(ids[0])[..] else { panic!("one worker") };
+    world.event(Event::Lost(worker));
+    world.end(worker, Ending::Exit(1));
+    assert!(world.of(ids[0]).is_empty(), "not started again at once");
+    assert!(world.lines.iter().any(|line| matches!(line, Line::BadStartup { .. })));
 }
 
 #[test]

@@ -53,6 +53,8 @@ pub(super) struct Worker {
     pub(super) started: Instant,
     pub(super) heard: Instant,
     pub(super) stressed: bool,
+    /// Its control socket is closed.
+    pub(super) lost_at: Option<Instant>,
 }
 
 impl Worker {
@@ -70,12 +72,13 @@ impl Worker {
             started: now,
             heard: now,
             stressed,
+            lost_at: None,
         }
     }
 
     /// Takes new clients, or will as soon as it has started.
     pub(super) fn is_active(&self) -> bool {
-        self.departure == Departure::No && self.force == Force::None
+        self.departure == Departure::No && self.force == Force::None && self.lost_at.is_none()
     }
 
     /// Active, and not full.

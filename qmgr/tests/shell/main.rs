@@ -212,6 +212,26 @@ fn deferred_mail_comes_when_its_time_has() {
 }
 
 #[test]
+fn old_mail_is_not_given_up_when_nobody_can_be_told_why() {
+    testing::run(async {
+        log::capture();
+        let world = World::new("maximal_queue_lifetime = 1h\n");
+        let seen = Rc::new(Seen::default());
+        peers(&world, &seen);
+        let qmgr = world.qmgr().await;
+        let old = world.message_with(Directory::Incoming, "s@x.example", &["defer@a.example"], |writer| {
+            writer.attribute("create_time", (seconds() - 4_000).to_string().as_bytes()).expect("write");
+        });
+        // Where the defer log would be, nothing can be written.
+        fs::create_dir_all(world.spool.path(Directory::Defer, &old)).expect("mkdir");
+        let _cleanup = announce(&qmgr, &[&old]).await;
+        until(|| world.place(&old) == Some(Directory::Deferred)).await;
+        assert!(seen.notices.borrow().is_empty());
+        qmgr.finish().await;
+    });
+}
+
+#[test]
 fn old_mail_is_returned_and_delays_are_told() {
     testing::run(async {
         log::capture();

@@ -140,7 +140,7 @@ pub(super) static ROWS: &[Parameter] = &[
     used("strict_7bit_headers", Builtin, Bool, "no", 0, 0, "all", "2.0", "", "reject 8bit headers"),
     used("strict_8bitmime", Builtin, Bool, "no", 0, 0, "all", "2.0", "", "shorthand for strict headers and body"),
     used("strict_8bitmime_body", Builtin, Bool, "no", 0, 0, "all", "2.0", "", "reject undeclared 8bit body"),
-    later("strict_mailbox_ownership", Builtin, Bool, "yes", 0, 0, "local,virtual", "2.5.3", "", "require recipient to own mailbox file"),
+    used("strict_mailbox_ownership", Builtin, Bool, "yes", 0, 0, "local,virtual", "2.5.3", "", "require recipient to own mailbox file"),
     used("strict_mime_encoding_domain", Builtin, Bool, "no", 0, 0, "all", "2.0", "", "reject bad encodings on multipart/message"),
     used("strict_rfc821_envelopes", Builtin, Bool, "no", 0, 0, "smtpd", "1.0", "", "require well-formed <> enclosed addresses"),
     later("strict_smtputf8", Builtin, Bool, "no", 0, 0, "all", "3.0", "", "reject UTF8 addresses without SMTPUTF8"),

@@ -35,6 +35,8 @@ pub struct Settings {
     pub delay: Duration,
     /// `stale_lock_time`: an older dotlock is removed.
     pub stale: Duration,
+    /// `strict_mailbox_ownership`: a mailbox of another account gets no mail.
+    pub strict_ownership: bool,
 }
 
 /// A locked mailbox; unlocked when dropped.
@@ -70,6 +72,7 @@ impl Settings {
             attempts: u32::try_from(config.int("deliver_lock_attempts")?).unwrap_or(1),
             delay: config.time("deliver_lock_delay")?,
             stale: config.time("stale_lock_time")?,
+            strict_ownership: config.bool("strict_mailbox_ownership")?,
         })
     }
 }
@@ -195,7 +198,13 @@ mod tests {
     use super::*;
 
     fn settings(methods: &[Method]) -> Settings {
-        Settings { methods: methods.to_vec(), attempts: 2, delay: Duration::ZERO, stale: Duration::from_secs(500) }
+        Settings {
+            methods: methods.to_vec(),
+            attempts: 2,
+            delay: Duration::ZERO,
+            stale: Duration::from_secs(500),
+            strict_ownership: true,
+        }
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use nix::unistd::geteuid;
+
 use super::lock::{Locked, Settings};
 use super::{Copy, Error, Prepended};
 use crate::Content;
@@ -26,6 +28,9 @@ pub fn append(
         // A device such as /dev/null: nothing to lock, nothing to undo.
         return write(&file, prepended, content).map(drop);
     }
+    if locking.strict_ownership && file.metadata().map_err(Error::system("fstat"))?.uid() != geteuid().as_raw() {
+        return Err(Error::Owner(path.display().to_string()));
+    }
     let locked = Locked::take(file, path, locking)?;
     still_there(locked.file(), path)?;
     let end = (&mut &*locked.file()).seek(SeekFrom::End(0)).map_err(Error::system("seek"))?;
@@ -40,12 +45,21 @@ pub fn append(
     outcome
 }
 
-/// Opens without following a symbolic link in the last component that somebody else could have put there.
+/// Opens without following a symbolic link in the last component that somebody else than root could have put there.
 fn open(path: &Path) -> Result<(File, bool), Error> {
     let what = || format!("open {}", path.display());
-    let existing = OpenOptions::new().append(true).read(true).custom_flags(libc::O_NONBLOCK).open(path);
-    let file = match existing {
+    let existing = |flags| {
+        let flags = libc::O_NONBLOCK | libc::O_NOCTTY | flags;
+        OpenOptions::new().append(true).read(true).custom_flags(flags).open(path)
+    };
+    let file = match existing(libc::O_NOFOLLOW) {
         Ok(file) => file,
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
+            if !is_link_of_root(path).map_err(Error::system(what()))? {
+                return Err(Error::NotAMailbox(format!("{} is a symbolic link", path.display())));
+            }
+            existing(0).map_err(Error::system(what()))?
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => OpenOptions::new()
             .append(true)
             .read(true)
@@ -66,6 +80,13 @@ fn open(path: &Path) -> Result<(File, bool), Error> {
         return Ok((file, false));
     }
     Err(Error::NotAMailbox(format!("{} is not a regular file", path.display())))
+}
+
+/// A link that root made, in a directory where only root can make one.
+fn is_link_of_root(path: &Path) -> std::io::Result<bool> {
+    let link = fs::symlink_metadata(path)?;
+    let directory = fs::metadata(path.parent().unwrap_or(Path::new("/")))?;
+    Ok(link.uid() == 0 && directory.uid() == 0 && directory.mode() & 0o022 == 0)
 }
 
 /// While we waited for the lock somebody may have moved the mailbox away.
@@ -100,4 +121,39 @@ pub fn separator(sender: &[u8], seconds: i64) -> Vec<u8> {
     );
     let sender = if sender.is_empty() { b"MAILER-DAEMON" } else { sender };
     [b"From ", sender, b"  ", date.as_bytes(), b"\n"].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn problem(path: &Path) -> String {
+        open(path).map_or_else(|error| error.to_string(), |(_, regular)| format!("opened, regular: {regular}"))
+    }
+
+    #[test]
+    fn links_that_others_may_have_made_are_not_followed() {
+        let directory = tempfile::tempdir().expect("directory");
+        let (target, link) = (directory.path().join("target"), directory.path().join("link"));
+        fs::write(&target, "precious").expect("write");
+        symlink(&target, &link).expect("link");
+        // The directory must be writable by others for this test to hold when root runs it.
+        let shared = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        fs::set_permissions(directory.path(), shared).expect("chmod");
+        assert_eq!(problem(&link), format!("{} is a symbolic link", link.display()));
+        assert_eq!(problem(&target), "opened, regular: true");
+        fs::hard_link(&target, directory.path().join("other")).expect("hard link");
+        assert_eq!(problem(&target), format!("{} has 2 links", target.display()));
+    }
+
+    #[test]
+    fn a_fifo_does_not_hold_delivery_up() {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("fifo");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("fifo");
+        assert_eq!(problem(&path), format!("{} is not a regular file", path.display()));
+        assert_eq!(problem(Path::new("/dev/null")), "opened, regular: false");
+    }
 }

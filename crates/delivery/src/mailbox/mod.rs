@@ -31,6 +31,9 @@ pub enum Error {
     /// Not a file, or not one that mail may be written to.
     #[error("{0}")]
     NotAMailbox(String),
+    /// `strict_mailbox_ownership`: the mailbox is another account's.
+    #[error("destination {0} is not owned by recipient")]
+    Owner(String),
     /// The queue file cannot be read.
     #[error("{0}")]
     Content(#[from] queue::Error),
@@ -53,7 +56,7 @@ impl Error {
             }
             Error::NotAMailbox(_) => Status::permanent(2, 0),
             Error::Content(_) => Status::transient(3, 0),
-            Error::System { .. } | Error::Locked(_) => Status::transient(2, 0),
+            Error::System { .. } | Error::Locked(_) | Error::Owner(_) => Status::transient(2, 0),
         };
         Dsn::new(status, format!("{what}. {self}"))
     }
