@@ -92,8 +92,20 @@ impl Instance {
         Log::follow(&self.path().join("log/maillog"))
     }
 
-    /// Adds lines to main.cf.
+    /// Adds lines to main.cf; they replace earlier ones. Each parameter set twice is a warning of each program, and a
+    /// dozen warnings are more than the socket of postlogd takes before postlogd runs: the reference's master then waits
+    /// for ever.
     pub fn add_main_cf(&self, lines: &str) {
+        let name = |line: &str| {
+            let (name, _) = line.split_once('=')?;
+            (!line.starts_with([' ', '\t', '#'])).then(|| name.trim().to_owned())
+        };
+        let new: Vec<String> = lines.lines().filter_map(name).collect();
+        let path = self.config().join("main.cf");
+        let text = fs::read_to_string(&path).expect("main.cf");
+        let kept = text.lines().filter(|line| name(line).is_none_or(|name| !new.contains(&name)));
+        let kept: String = kept.map(|line| format!("{line}\n")).collect();
+        fs::write(&path, kept).expect("write main.cf");
         self.append("main.cf", lines);
     }
 
@@ -469,6 +481,9 @@ impl Instance {
         }
         let mut master = format!("127.0.0.1:{} inet n - n - - smtpd\n", self.smtp_port);
         master.push_str(SERVICES);
+        if self.suite.is_reference() {
+            master.push_str(REFERENCE_SERVICES);
+        }
         self.write("main.cf", main);
         self.write("master.cf", master);
     }
@@ -571,4 +586,10 @@ discard unix - - n - - discard
 local unix - n n - - local
 virtual unix - n n - - virtual
 postlog unix-dgram n - n - 1 postlogd
+";
+
+/// What the reference waits for when it is not there.
+const REFERENCE_SERVICES: &str = "\
+anvil unix - - n - 1 anvil
+scache unix - - n - 1 scache
 ";

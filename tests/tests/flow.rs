@@ -112,7 +112,7 @@ fn deferred_mail_goes_after_a_flush() {
     let line = log.wait_for(&[&id, "status=deferred"]);
     assert!(line.contains("Connection refused") && line.contains("dsn=4.4.1"), "{line}");
     wait_for_queue(&instance, "deferred", &[&id]);
-    assert_eq!(instance.queue_files("defer"), [id.clone()]);
+    assert_eq!(instance.queue_files("defer"), std::slice::from_ref(&id));
     let listing = instance.output("postqueue", &["-p"]);
     assert!(listing.contains(&id) && listing.contains("Connection refused"), "{listing}");
     assert!(listing.contains("r@dest.example") && listing.contains("-- 0 Kbytes in 1 Request."), "{listing}");
@@ -284,7 +284,7 @@ fn held_mail_waits_for_its_release() {
     let mut log = instance.log();
     let mut client = SmtpClient::greeted(instance.port());
     let held = client.message("hold@client.example", &["r@dest.example"], "Subject: held\r\n\r\nthe body\r\n");
-    assert_eq!(instance.queue_files("hold"), [held.clone()]);
+    assert_eq!(instance.queue_files("hold"), std::slice::from_ref(&held));
     log.wait_for(&["NOQUEUE: hold: RCPT"]);
     let text = instance.output("postcat", &["-q", &held]);
     for part in [
