@@ -462,7 +462,7 @@ impl Instance {
         set("mail_owner", &owner);
         set("setgid_group", &group);
         set("maillog_file", &at("log/maillog"));
-        set("maillog_file_prefixes", &at("log"));
+        set("maillog_file_prefixes", &format!("{}, /dev/stdout", at("log")));
         set("myhostname", "mail.example.com");
         set("mydomain", "example.com");
         set("mydestination", "$myhostname, example.com, localhost");

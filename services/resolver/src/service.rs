@@ -141,6 +141,11 @@ impl ResolverService {
                 if !names.is_empty() {
                     return Ok(Found::Names(names));
                 }
+                // Loopback addresses have no names but those of the hosts file (RFC 6303 4.2); the library would make
+                // all of them "localhost".
+                if address.is_loopback() {
+                    return Err(Failure::NotFound);
+                }
                 self.dns()?.names(address).await
             }
         }
