@@ -122,7 +122,12 @@ impl Visit {
         let mut said_draining = false;
         connection.queue(&FromAgent::Hello { capacity: self.places.count() + 1 })?;
         loop {
-            for message in self.outbox.messages.take() {
+            let messages = self.outbox.messages.take();
+            if !messages.is_empty() {
+                // The status lines stand in the log before what the queue manager says about them.
+                log::flush();
+            }
+            for message in messages {
                 connection.queue(&message)?;
             }
             tokio::select! {
