@@ -211,7 +211,7 @@ fn text(tag: u8, bytes: &[u8]) -> Option<String> {
         // TeletexString, which everybody uses for Latin-1
         0x14 => bytes.iter().map(|byte| char::from(*byte)).collect(),
         // BMPString
-        0x1e if bytes.len() % 2 == 0 => {
+        0x1e if bytes.len().is_multiple_of(2) => {
             let units: Vec<u16> = bytes.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
             String::from_utf16(&units).ok()?
         }
@@ -257,7 +257,13 @@ mod tests {
     #[test]
     fn facts() {
         for (name, subject, issuer, names, kind) in [
-            ("rsa", Some("mail.example.com"), Some("Test CA"), vec!["mail.example.com", "*.wild.example"], KeyKind::Rsa(2048)),
+            (
+                "rsa",
+                Some("mail.example.com"),
+                Some("Test CA"),
+                vec!["mail.example.com", "*.wild.example"],
+                KeyKind::Rsa(2048),
+            ),
             ("ec", Some("Grüße (x)"), Some("Org only"), vec!["ec.example"], KeyKind::Ec("prime256v1")),
             ("ec384", None, None, vec![], KeyKind::Ec("secp384r1")),
             ("ed25519", Some("ed.example"), Some("ed.example"), vec!["ed.example"], KeyKind::Ed25519),

@@ -25,12 +25,18 @@ const ECDSA_AES256: &[&str] = &["aECDSA", "ECDSA", "AES256", "AES", "AESGCM", "H
 const ECDSA_AES128: &[&str] = &["aECDSA", "ECDSA", "AES128", "AES", "AESGCM", "HIGH"];
 const ECDSA_CHACHA: &[&str] = &["aECDSA", "ECDSA", "CHACHA20", "HIGH"];
 /// What all suites of TLS 1.2 have in common here.
-const COMMON: &[&str] = &["ALL", "DEFAULT", "COMPLEMENTOFALL", "kECDHE", "kEECDH", "ECDHE", "EECDH", "ECDH", "TLSv1.2", "FIPS"];
+const COMMON: &[&str] =
+    &["ALL", "DEFAULT", "COMPLEMENTOFALL", "kECDHE", "kEECDH", "ECDHE", "EECDH", "ECDH", "TLSv1.2", "FIPS"];
 
 /// All, in OpenSSL's order.
 pub static SUITES: [Suite; 9] = [
     Suite { name: "TLS_AES_256_GCM_SHA384", bits: 256, suite: cipher_suite::TLS13_AES_256_GCM_SHA384, words: &[] },
-    Suite { name: "TLS_CHACHA20_POLY1305_SHA256", bits: 256, suite: cipher_suite::TLS13_CHACHA20_POLY1305_SHA256, words: &[] },
+    Suite {
+        name: "TLS_CHACHA20_POLY1305_SHA256",
+        bits: 256,
+        suite: cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+        words: &[],
+    },
     Suite { name: "TLS_AES_128_GCM_SHA256", bits: 128, suite: cipher_suite::TLS13_AES_128_GCM_SHA256, words: &[] },
     Suite {
         name: "ECDHE-ECDSA-AES256-GCM-SHA384",

@@ -69,9 +69,9 @@ mod tests {
         let (groups, unknown) = names("X25519 X448 prime256v1 secp384r1 secp521r1");
         assert_eq!(groups, [NamedGroup::X25519, NamedGroup::secp256r1, NamedGroup::secp384r1]);
         assert!(unknown.is_empty());
-        assert_eq!(names("P-256:secp256r1, x25519mlkem768 foo"), (
-            vec![NamedGroup::secp256r1, NamedGroup::X25519MLKEM768],
-            vec!["foo".to_owned()]
-        ));
+        assert_eq!(
+            names("P-256:secp256r1, x25519mlkem768 foo"),
+            (vec![NamedGroup::secp256r1, NamedGroup::X25519MLKEM768], vec!["foo".to_owned()])
+        );
     }
 }
