@@ -2,6 +2,8 @@
 //!
 //! A reader of DER that goes no deeper than needed. Anything that does not look as it should gives nothing.
 
+use crate::fingerprint::Digest;
+
 /// A view of a certificate.
 #[derive(Clone, Copy, Debug)]
 pub struct Certificate<'a> {
@@ -12,6 +14,8 @@ pub struct Certificate<'a> {
     /// SubjectPublicKeyInfo, whole.
     pub public_key: &'a [u8],
     extensions: Option<&'a [u8]>,
+    /// The object identifier of the algorithm that it is signed with.
+    signature_algorithm: &'a [u8],
 }
 
 /// What kind of key a certificate has.
@@ -47,6 +51,11 @@ const CURVES: [(&[u8], &str); 3] = [
     (&[0x2b, 0x81, 0x04, 0x00, 0x22], "secp384r1"),
     (&[0x2b, 0x81, 0x04, 0x00, 0x23], "secp521r1"),
 ];
+
+const SHA384_RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0c];
+const SHA512_RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0d];
+const SHA384_ECDSA: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x03];
+const SHA512_ECDSA: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x04];
 
 /// Longest name that is looked at; longer ones are nobody's.
 const LONGEST_NAME: usize = 256;
@@ -109,7 +118,8 @@ impl<'a> Certificate<'a> {
                 extensions = expect(&mut content, SEQUENCE);
             }
         }
-        Some(Certificate { issuer, subject, public_key, extensions })
+        let signature_algorithm = expect(&mut expect(&mut outer, SEQUENCE)?, OID)?;
+        Some(Certificate { issuer, subject, public_key, extensions, signature_algorithm })
     }
 
     /// The subject's common name.
@@ -157,6 +167,16 @@ impl<'a> Certificate<'a> {
         }
         names.extend(self.subject_name().and_then(|name| host_name(name.as_bytes())));
         names
+    }
+
+    /// The digest that RFC 5929 4.1 (`tls-server-end-point`) takes of it: that of its signature, SHA-256 instead of weaker ones.
+    #[must_use]
+    pub fn end_point_digest(&self) -> Digest {
+        match self.signature_algorithm {
+            SHA384_RSA | SHA384_ECDSA => Digest::Sha384,
+            SHA512_RSA | SHA512_ECDSA => Digest::Sha512,
+            _ => Digest::Sha256,
+        }
     }
 
     /// What kind of key it has.
@@ -278,6 +298,7 @@ mod tests {
             assert!(!certificate.is_authority(), "{name}");
         }
         let ca = der("ca");
+        assert_eq!(Certificate::parse(&ca).expect("ca").end_point_digest(), Digest::Sha256);
         assert!(Certificate::parse(&ca).expect("ca").is_authority());
     }
 

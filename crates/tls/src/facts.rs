@@ -27,6 +27,10 @@ pub struct TlsFacts {
     pub server_name: Option<String>,
     /// There was a certificate for that name.
     pub server_name_matched: bool,
+    /// The channel binding `tls-server-end-point` (RFC 5929 4.1), for SASL.
+    pub server_end_point: Option<Vec<u8>>,
+    /// The channel binding `tls-exporter` (RFC 9266), for SASL; TLS 1.3.
+    pub exporter: Option<Vec<u8>>,
     /// We asked for a certificate.
     pub asked: bool,
     /// The peer's certificate.

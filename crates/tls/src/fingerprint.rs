@@ -34,7 +34,9 @@ impl Digest {
         })
     }
 
-    fn bytes(self, data: &[u8]) -> Vec<u8> {
+    /// The digest of `data`.
+    #[must_use]
+    pub fn bytes(self, data: &[u8]) -> Vec<u8> {
         let algorithm = match self {
             Digest::Md5 => return crate::md5::digest(data).to_vec(),
             Digest::Sha1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,

@@ -200,6 +200,12 @@ impl Server {
         let mut facts = TlsFacts::of(connection);
         let tls13 = facts.key_exchange.is_some();
         facts.asked = settings.ask;
+        facts.server_end_point = seen.end_point.as_ref().map(|digest| digest.to_vec());
+        // Before TLS 1.3 it is not bound to the handshake (RFC 9266 4.2).
+        facts.exporter = connection
+            .export_keying_material(vec![0; 32], b"EXPORTER-Channel-Binding", Some(b""))
+            .ok()
+            .filter(|_| tls13);
         facts.server_name_matched = matched;
         facts.server_name = name;
         if tls13 {

@@ -151,16 +151,26 @@ impl Signer for RemoteSigner {
 
 /// The chains of a server; the client's wishes choose among them.
 #[derive(Debug, Default)]
-pub(crate) struct Chains(Vec<(KeyKind, Arc<CertifiedKey>)>);
+pub(crate) struct Chains(Vec<Shown>);
+
+#[derive(Debug)]
+struct Shown {
+    kind: KeyKind,
+    end_point: Arc<[u8]>,
+    chain: Arc<CertifiedKey>,
+}
 
 impl Chains {
     /// Chains whose keys are in tlsmgr.
     pub(crate) fn new(chains: Vec<Chain>, signers: &Arc<Signers>) -> Chains {
         let usable = |chain: Chain| {
-            let kind = Certificate::parse(chain.certificates.first()?)?.key_kind();
+            let first = chain.certificates.first()?;
+            let certificate = Certificate::parse(first)?;
+            let kind = certificate.key_kind();
+            let end_point = certificate.end_point_digest().bytes(first).into();
             let key = RemoteKey { id: chain.key, kind, signers: Arc::clone(signers) };
             let certificates = chain.certificates.into_iter().map(CertificateDer::from).collect();
-            Some((kind, Arc::new(CertifiedKey::new(certificates, Arc::new(key)))))
+            Some(Shown { kind, end_point, chain: Arc::new(CertifiedKey::new(certificates, Arc::new(key))) })
         };
         Chains(chains.into_iter().filter_map(usable).collect())
     }
@@ -172,9 +182,12 @@ impl Chains {
 
 impl ResolvesServerCert for Chains {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let can = |scheme: &SignatureScheme| self.0.iter().find(|(kind, _)| schemes(*kind).contains(scheme));
-        let (kind, chain) = hello.signature_schemes().iter().find_map(can)?;
-        witness::note(|seen| seen.chosen = Some(*kind));
-        Some(Arc::clone(chain))
+        let can = |scheme: &SignatureScheme| self.0.iter().find(|shown| schemes(shown.kind).contains(scheme));
+        let shown = hello.signature_schemes().iter().find_map(can)?;
+        witness::note(|seen| {
+            seen.chosen = Some(shown.kind);
+            seen.end_point = Some(Arc::clone(&shown.end_point));
+        });
+        Some(Arc::clone(&shown.chain))
     }
 }

@@ -14,6 +14,8 @@ use crate::certificate::KeyKind;
 pub(crate) struct Seen {
     /// The key of the chain that was chosen.
     pub(crate) chosen: Option<KeyKind>,
+    /// The channel binding of that chain (`tls-server-end-point`).
+    pub(crate) end_point: Option<std::sync::Arc<[u8]>>,
     /// We have signed, by this scheme.
     pub(crate) signed: Option<SignatureScheme>,
     /// The peer has signed, by this scheme.

@@ -94,15 +94,18 @@ pub fn fits(key: &Arc<dyn SigningKey>, certificate: &Certificate<'_>) -> bool {
     key.public_key().is_some_and(|public| public.as_ref() == certificate.public_key)
 }
 
+/// A key, and as much of its chain as was read.
+type Unfinished = (Arc<dyn SigningKey>, Vec<Vec<u8>>);
+
 /// A text of keys, each followed by its chain (`smtpd_tls_chain_files`, values of `tls_server_sni_maps`).
 ///
 /// # Errors
 /// What is wrong with it, with the number of the key from 1.
 pub fn keys_with_chains(text: &[u8]) -> Result<Vec<Pair>, String> {
     let mut pairs = Vec::new();
-    let mut pending: Option<(Arc<dyn SigningKey>, Vec<Vec<u8>>)> = None;
+    let mut pending: Option<Unfinished> = None;
     let mut index = 0;
-    let finish = |pending: Option<(Arc<dyn SigningKey>, Vec<Vec<u8>>)>, index: usize| match pending {
+    let finish = |pending: Option<Unfinished>, index: usize| match pending {
         None => Ok(None),
         Some((_, certificates)) if certificates.is_empty() => Err(format!("key at index {index} has no certificate")),
         Some((key, certificates)) => pair(key, certificates).map(Some).map_err(|error| match error.as_str() {

@@ -181,7 +181,7 @@ impl Tlsmgr {
                     if partial { maps.lookup_partial(key.as_bytes()).await } else { maps.lookup(key.as_bytes()).await };
                 let found = found.map_err(|_| format!("tls_server_sni_maps: lookup of {name} failed"))?;
                 if let Some(hit) = found {
-                    return self.from_table(&name, &hit.value).map(Some);
+                    return self.take_from_table(&name, &hit.value).map(Some);
                 }
             }
         }
@@ -189,7 +189,7 @@ impl Tlsmgr {
         Ok((!chains.is_empty()).then_some(chains))
     }
 
-    fn from_table(&self, name: &str, value: &[u8]) -> Result<Vec<Chain>, String> {
+    fn take_from_table(&self, name: &str, value: &[u8]) -> Result<Vec<Chain>, String> {
         let pairs = pairs::keys_with_chains(value).map_err(|problem| {
             log::warning!("{problem} (SNI data for {name})");
             format!("error loading private keys and certificates from: SNI data for {name}")

@@ -103,7 +103,7 @@ impl Store {
         for set in &self.sets {
             for unit in units(set) {
                 let before = self.units.remove(&unit).unwrap_or_default();
-                let now = load(&unit, files, before, &mut warnings);
+                let now = load(&unit, files, &before, &mut warnings);
                 for pair in &now.pairs {
                     let entry = keys.entry(pair.id).or_insert_with(|| Key {
                         key: Arc::clone(&pair.key),
@@ -198,11 +198,11 @@ impl Store {
     }
 }
 
-fn load(unit: &Unit, files: &Files, before: Loaded, warnings: &mut Vec<String>) -> Loaded {
+fn load(unit: &Unit, files: &Files, before: &Loaded, warnings: &mut Vec<String>) -> Loaded {
     let mut now = match unit {
-        Unit::ChainFiles(names) => whole(chain_files(names, files), &before),
-        Unit::Pair(certificate, key) => whole(pair_of_files(certificate, key, files), &before),
-        Unit::Directory(directory) => directory_pairs(Path::new(directory), files, &before),
+        Unit::ChainFiles(names) => whole(chain_files(names, files), before),
+        Unit::Pair(certificate, key) => whole(pair_of_files(certificate, key, files), before),
+        Unit::Directory(directory) => directory_pairs(Path::new(directory), files, before),
     };
     let kept = if before.pairs.is_empty() { "" } else { ": the certificate and key from before stay in use" };
     for problem in &now.problems {

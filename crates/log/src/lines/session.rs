@@ -187,6 +187,26 @@ pub fn non_smtp_command(client: &str, text: &[u8]) {
     crate::warning!("non-SMTP command from {client}: {}", show(&text[..text.len().min(100)]));
 }
 
+/// `SSL_accept error from name[address]: lost connection`; `-1` when the cause follows in a line of its own.
+pub fn handshake_error(client: &str, cause: &str) {
+    crate::info!("SSL_accept error from {client}: {cause}");
+}
+
+/// `Anonymous TLS connection established from name[address][ to name]: TLSv1.3 with cipher ...`.
+pub fn tls_established(status: &str, client: &str, name: Option<&str>, summary: &str) {
+    match name {
+        Some(name) => {
+            crate::info!("{status} TLS connection established from {client} to {}: {summary}", show(name));
+        }
+        None => crate::info!("{status} TLS connection established from {client}: {summary}"),
+    }
+}
+
+/// `NOQUEUE: abort: TLS from name[address]: reason`: a client whose certificate does not do.
+pub fn tls_abort(client: &str, reason: &str) {
+    crate::info!("NOQUEUE: abort: TLS from {client}: {reason}");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -432,6 +432,20 @@ impl Session {
         self.fail(reply);
     }
 
+    /// Says good-bye with this reply, whatever is under way.
+    pub fn close_with(&mut self, reply: &[u8]) {
+        self.pending = None;
+        self.problems |= Problems::POLICY;
+        self.reply(reply);
+        self.ending.get_or_insert(Ending::HangUp);
+    }
+
+    /// The session ends at the next step.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.ending.is_some()
+    }
+
     fn fail(&mut self, reply: &[u8]) {
         self.reply(reply);
         self.errors += 1;
