@@ -11,6 +11,7 @@ pub mod log;
 pub mod ports;
 pub mod sink;
 pub mod suite;
+pub mod tls;
 
 pub use client::SmtpClient;
 pub use instance::Instance;

@@ -174,7 +174,16 @@ impl ClientCertVerifier for ClientProof {
             .inspect(|_| witness::note(|seen| seen.peer_signed = Some(signature.scheme)))
     }
 
+    /// SHA-256 before the longer digests: clients take the first that they can.
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        let mut schemes = self.algorithms.supported_schemes();
+        schemes.sort_by_key(|scheme| match scheme {
+            SignatureScheme::ECDSA_NISTP256_SHA256 | SignatureScheme::ED25519 => 0,
+            SignatureScheme::RSA_PSS_SHA256 | SignatureScheme::RSA_PKCS1_SHA256 => 1,
+            SignatureScheme::ECDSA_NISTP384_SHA384 | SignatureScheme::RSA_PSS_SHA384 => 2,
+            SignatureScheme::RSA_PKCS1_SHA384 => 2,
+            _ => 3,
+        });
+        schemes
     }
 }

@@ -42,7 +42,7 @@ impl fmt::Display for Counts<'_> {
 
 fn write_count(f: &mut fmt::Formatter<'_>, count: CommandCount) -> fmt::Result {
     let CommandCount { name, accepted, total } = count;
-    if accepted == total { write!(f, " {name}={total}") } else { write!(f, " {name}={accepted}/{total}") }
+    if accepted == total && total > 0 { write!(f, " {name}={total}") } else { write!(f, " {name}={accepted}/{total}") }
 }
 
 /// Who hands in a message.
@@ -217,7 +217,7 @@ mod tests {
         let counts =
             [count("helo", 0, 0), count("ehlo", 1, 1), count("mail", 1, 1), count("rcpt", 0, 2), count("quit", 1, 1)];
         assert_eq!(Counts(&counts).to_string(), " ehlo=1 mail=1 rcpt=0/2 quit=1 commands=3/5");
-        assert_eq!(Counts(&[]).to_string(), " commands=0");
+        assert_eq!(Counts(&[]).to_string(), " commands=0/0");
         assert_eq!(Counts(&counts[1..3]).to_string(), " ehlo=1 mail=1 commands=2");
     }
 
