@@ -36,7 +36,7 @@ fn started(pki: &Pki, more: &str) -> Instance {
 
 /// What the log says of the last handshake, after the client's name.
 fn established(line: &str) -> &str {
-    line.split_once("]: ").map_or(line, |(_, rest)| rest)
+    line.rsplit_once("]: ").map_or(line, |(_, rest)| rest)
 }
 
 #[test]

@@ -16,6 +16,16 @@ pub struct Certificate<'a> {
     extensions: Option<&'a [u8]>,
     /// The object identifier of the algorithm that it is signed with.
     signature_algorithm: &'a [u8],
+    /// When it begins and ends to be good, the content of a Validity.
+    validity: &'a [u8],
+    /// What its issuer has signed.
+    pub(crate) signed: &'a [u8],
+    /// AlgorithmIdentifier of the signature, the content.
+    pub(crate) algorithm: &'a [u8],
+    /// The issuer's signature.
+    pub(crate) signature: &'a [u8],
+    /// Its version says 3: it may have extensions.
+    pub(crate) has_version: bool,
 }
 
 /// What kind of key a certificate has.
@@ -101,14 +111,16 @@ impl<'a> Certificate<'a> {
     pub fn parse(der: &'a [u8]) -> Option<Certificate<'a>> {
         let mut input = der;
         let mut outer = expect(&mut input, SEQUENCE)?;
-        let mut body = expect(&mut outer, SEQUENCE)?;
-        if body.first() == Some(&0xa0) {
+        let body = next(&mut outer).filter(|element| element.tag == SEQUENCE)?;
+        let (mut body, signed) = (body.content, body.whole);
+        let has_version = body.first() == Some(&0xa0);
+        if has_version {
             next(&mut body)?;
         }
         expect(&mut body, INTEGER)?;
         expect(&mut body, SEQUENCE)?;
         let issuer = expect(&mut body, SEQUENCE)?;
-        expect(&mut body, SEQUENCE)?;
+        let validity = expect(&mut body, SEQUENCE)?;
         let subject = expect(&mut body, SEQUENCE)?;
         let public_key = next(&mut body).filter(|element| element.tag == SEQUENCE)?.whole;
         let mut extensions = None;
@@ -118,8 +130,24 @@ impl<'a> Certificate<'a> {
                 extensions = expect(&mut content, SEQUENCE);
             }
         }
-        let signature_algorithm = expect(&mut expect(&mut outer, SEQUENCE)?, OID)?;
-        Some(Certificate { issuer, subject, public_key, extensions, signature_algorithm })
+        let algorithm = expect(&mut outer, SEQUENCE)?;
+        let signature_algorithm = expect(&mut { algorithm }, OID)?;
+        let (unused, signature) = expect(&mut outer, BIT_STRING)?.split_first()?;
+        if *unused != 0 {
+            return None;
+        }
+        Some(Certificate {
+            issuer,
+            subject,
+            public_key,
+            extensions,
+            signature_algorithm,
+            validity,
+            signed,
+            algorithm,
+            signature,
+            has_version,
+        })
     }
 
     /// The subject's common name.
@@ -138,6 +166,15 @@ impl<'a> Certificate<'a> {
     #[must_use]
     pub fn is_self_issued(&self) -> bool {
         self.issuer == self.subject
+    }
+
+    /// When it begins and when it ends to be good, in seconds since 1970.
+    #[must_use]
+    pub fn validity(&self) -> Option<(i64, i64)> {
+        let mut input = self.validity;
+        let from = next(&mut input)?;
+        let until = next(&mut input)?;
+        Some((time(from.tag, from.content)?, time(until.tag, until.content)?))
     }
 
     /// It is the certificate of an authority (basic constraints).
@@ -240,6 +277,26 @@ fn text(tag: u8, bytes: &[u8]) -> Option<String> {
     (!text.is_empty() && !text.chars().any(char::is_control)).then_some(text)
 }
 
+/// UTCTime or GeneralizedTime, in the one form that RFC 5280 4.1.2.5 allows, in seconds since 1970.
+fn time(tag: u8, text: &[u8]) -> Option<i64> {
+    let digits = text.strip_suffix(b"Z").filter(|digits| digits.iter().all(u8::is_ascii_digit))?;
+    let pair = |at: usize| Some(i64::from(digits.get(at)? - b'0') * 10 + i64::from(digits.get(at + 1)? - b'0'));
+    let (year, rest) = match (tag, digits.len()) {
+        (0x17, 12) => (pair(0).map(|year| if year < 50 { 2000 + year } else { 1900 + year })?, 2),
+        (0x18, 14) => (pair(0)? * 100 + pair(2)?, 4),
+        _ => return None,
+    };
+    let (month, day) = (pair(rest)?, pair(rest + 2)?);
+    let (hour, minute, second) = (pair(rest + 4)?, pair(rest + 6)?, pair(rest + 8)?);
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    // Days since 1970, counting years from March so that the day that may be missing is the last one.
+    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 719_469;
+    Some(((days * 24 + hour) * 60 + minute) * 60 + second)
+}
+
 fn key_kind(mut spki: &[u8]) -> Option<KeyKind> {
     let mut content = expect(&mut spki, SEQUENCE)?;
     let mut algorithm = expect(&mut content, SEQUENCE)?;
@@ -300,6 +357,26 @@ mod tests {
         let ca = der("ca");
         assert_eq!(Certificate::parse(&ca).expect("ca").end_point_digest(), Digest::Sha256);
         assert!(Certificate::parse(&ca).expect("ca").is_authority());
+    }
+
+    #[test]
+    fn times() {
+        for (tag, text, wanted) in [
+            (0x17, "700101000000Z", Some(0)),
+            (0x17, "000229120000Z", Some(951_825_600)),
+            (0x17, "991231235959Z", Some(946_684_799)),
+            (0x18, "20500101000000Z", Some(2_524_608_000)),
+            (0x18, "19000101000000Z", Some(-2_208_988_800)),
+            (0x17, "7001010000Z", None),
+            (0x17, "701301000000Z", None),
+            (0x17, "700101000000+0100", None),
+            (0x18, "700101000000Z", None),
+        ] {
+            assert_eq!(time(tag, text.as_bytes()), wanted, "{text}");
+        }
+        let der = der("rsa");
+        let (from, until) = Certificate::parse(&der).and_then(|parsed| parsed.validity()).expect("validity");
+        assert_eq!(until - from, 36_500 * 86_400);
     }
 
     #[test]
