@@ -202,12 +202,18 @@ impl Drop for TlsClient {
     }
 }
 
-/// What `openssl s_client -starttls smtp` says about a port.
+/// What `openssl s_client -starttls smtp` says about a port; it stays until the server says good-bye.
 #[must_use]
 pub fn s_client(port: u16, arguments: &[&str]) -> String {
     let mut command = Command::new("openssl");
-    command.args(["s_client", "-starttls", "smtp", "-connect", &format!("127.0.0.1:{port}")]).args(arguments);
-    let output = command.stdin(Stdio::null()).output().expect("openssl: .ci/run installs it");
+    command
+        .args(["s_client", "-starttls", "smtp", "-ign_eof", "-connect", &format!("127.0.0.1:{port}")])
+        .args(arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("openssl: .ci/run installs it");
+    // In lower case it is no command of s_client's own. A handshake that failed takes no input.
+    let _ = child.stdin.take().expect("a pipe").write_all(b"quit\r\n");
+    let output = child.wait_with_output().expect("wait for openssl");
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 

@@ -339,3 +339,97 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
+    use server::testing::{self, Harness};
+    use std::path::Path;
+    use std::process::Command;
+
+    fn make_key(directory: &Path) -> (String, String) {
+        let at = |name: &str| directory.join(name).display().to_string();
+        let (certificate, key) = (at("c.pem"), at("k.pem"));
+        let made = Command::new("openssl")
+            .args([
+                "req",
+                "-x509",
+                "-nodes",
+                "-days",
+                "30",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:prime256v1",
+            ])
+            .args(["-subj", "/CN=x", "-keyout", &key, "-out", &certificate])
+            .output()
+            .expect("openssl");
+        assert!(made.status.success());
+        (certificate, key)
+    }
+
+    async fn heard(connection: &mut Connection, question: &ToTlsmgr) -> FromTlsmgr {
+        connection.send(question).await.expect("send");
+        connection.expect().await.expect("an answer")
+    }
+
+    #[test]
+    fn known_sets_are_served_and_handshakes_signed() {
+        let directory = tempfile::tempdir().expect("directory");
+        let (certificate, key) = make_key(directory.path());
+        let text = format!("smtpd_tls_cert_file = {certificate}\nsmtpd_tls_key_file = {key}\n");
+        let start = Startup::for_tests(config::Config::from_text(&text).expect("configuration"), "tlsmgr");
+        testing::run(async {
+            let harness = Harness::<Tlsmgr>::start(&start).await.expect("start");
+            let connect = || Connection::new(harness.connect().expect("connect"));
+            let mut connection = connect();
+            let set = KeySet { pairs: vec![(certificate, key)], ..KeySet::default() };
+            let answer = heard(&mut connection, &ToTlsmgr::Watch(set)).await;
+            let FromTlsmgr::Chains(Ok(chains)) = answer else { panic!("{answer:?}") };
+            assert_eq!(chains.len(), 1);
+            let FromTlsmgr::Tickets(tickets) = heard(&mut connection, &ToTlsmgr::Tickets).await else { panic!() };
+            assert_eq!(tickets.keys.len(), 1);
+            let id = chains[0].key;
+            let message = [&[b' '; 64][..], b"TLS 1.3, server CertificateVerify\0", &[1; 32]].concat();
+            let scheme = u16::from(SignatureScheme::ECDSA_NISTP256_SHA256);
+            let sign = |key: KeyId, scheme: u16, message: &[u8]| ToTlsmgr::Sign {
+                id: 7,
+                key,
+                scheme,
+                message: message.to_vec(),
+            };
+            let FromTlsmgr::Signed { id: 7, outcome: Ok(signature) } =
+                heard(&mut connection, &sign(id, scheme, &message)).await
+            else {
+                panic!("no signature")
+            };
+            let parsed = tls::certificate::Certificate::parse(&chains[0].certificates[0]).expect("a certificate");
+            // The point is the end of SubjectPublicKeyInfo.
+            let point = &parsed.public_key[parsed.public_key.len() - 65..];
+            UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point)
+                .verify(&message, &signature)
+                .expect("a good signature");
+            for (question, wanted) in [
+                (sign(id, scheme, b"please"), REFUSED),
+                (sign([9; 32], scheme, &message), "the key is not in use any more"),
+                (sign(id, u16::from(SignatureScheme::ED25519), &message), "the key cannot sign like that"),
+            ] {
+                let FromTlsmgr::Signed { outcome: Err(problem), .. } = heard(&mut connection, &question).await else {
+                    panic!("{question:?}")
+                };
+                assert_eq!(problem, wanted);
+            }
+            // A set that no configuration has, however it looks.
+            let mut other = connect();
+            let stranger = KeySet { pairs: vec![("/etc/shadow".into(), "/etc/shadow".into())], ..KeySet::default() };
+            assert!(matches!(heard(&mut other, &ToTlsmgr::Watch(stranger)).await, FromTlsmgr::Chains(Err(_))));
+            // Twice is no protocol.
+            other.send(&ToTlsmgr::Watch(KeySet { role: Role::Client, ..KeySet::default() })).await.expect("send");
+            drop(other);
+            drop(connection);
+            harness.finish().await;
+        });
+    }
+}

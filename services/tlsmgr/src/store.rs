@@ -314,3 +314,141 @@ fn join_group(group: Vec<(&Path, Vec<Section>)>, loaded: &mut Loaded, before: &L
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+    use std::sync::OnceLock;
+
+    /// Keys and certificates for tests: `one`, `two` (both for one.example), `wild` (*.wild.example).
+    fn pem(name: &str, ending: &str) -> Vec<u8> {
+        static MADE: OnceLock<tempfile::TempDir> = OnceLock::new();
+        let directory = MADE.get_or_init(|| {
+            let directory = tempfile::tempdir().expect("directory");
+            for (name, host) in [("one", "one.example"), ("two", "one.example"), ("wild", "*.wild.example")] {
+                let at = |ending: &str| directory.path().join(format!("{name}.{ending}"));
+                let made = Command::new("openssl")
+                    .args(["req", "-x509", "-nodes", "-days", "30", "-newkey", "ec", "-pkeyopt"])
+                    .args(["ec_paramgen_curve:prime256v1", "-subj", "/CN=x", "-addext", "basicConstraints=CA:FALSE"])
+                    .args(["-addext", &format!("subjectAltName=DNS:{host}")])
+                    .arg("-keyout")
+                    .arg(at("key"))
+                    .arg("-out")
+                    .arg(at("pem"))
+                    .output()
+                    .expect("openssl");
+                assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+            }
+            directory
+        });
+        std::fs::read(directory.path().join(format!("{name}.{ending}"))).expect("read")
+    }
+
+    fn files(entries: &[(&str, Vec<u8>)]) -> Files {
+        entries.iter().map(|(path, content)| (PathBuf::from(path), Ok(content.clone()))).collect()
+    }
+
+    fn pair_set() -> KeySet {
+        KeySet { pairs: vec![("/c".into(), "/k".into())], ..KeySet::default() }
+    }
+
+    #[test]
+    fn a_key_that_does_not_fit_leaves_everything_as_it_was() {
+        let good = |name: &str| files(&[("/c", pem(name, "pem")), ("/k", pem(name, "key"))]);
+        let (mut store, warnings) = Store::new(vec![pair_set()], &good("one"));
+        assert!(warnings.is_empty() && store.len() == 1);
+        let before = store.chains(&pair_set()).expect("chains");
+        let wrong = files(&[("/c", pem("two", "pem")), ("/k", pem("one", "key"))]);
+        let warning = "private key from file \"/k\" does not match the certificate in \"/c\": the certificate and key from \
+                       before stay in use";
+        assert_eq!(store.renew(&wrong), [warning]);
+        // Once is enough.
+        assert!(store.renew(&wrong).is_empty());
+        assert_eq!(store.chains(&pair_set()), Ok(before.clone()));
+        // A file that has gone is the same.
+        let missing: Files = [(PathBuf::from("/c"), Err("No such file or directory".to_owned()))].into();
+        assert_eq!(store.renew(&missing).len(), 1);
+        assert_eq!(store.chains(&pair_set()), Ok(before.clone()));
+        assert!(store.renew(&good("two")).is_empty());
+        let after = store.chains(&pair_set()).expect("chains");
+        assert_ne!(after, before);
+        // Handshakes under way can still be signed, by roles that may.
+        let earlier = store.key(&before[0].key).expect("the earlier key");
+        assert!(earlier.is_for(Role::Server) && !earlier.is_for(Role::Client));
+        assert!(store.renew(&good("two")).is_empty());
+        assert!(store.key(&before[0].key).is_some());
+    }
+
+    #[test]
+    fn what_never_fitted_is_an_error() {
+        for (certificate, key, wanted) in [
+            (
+                pem("two", "pem"),
+                pem("one", "key"),
+                "private key from file \"/k\" does not match the certificate in \"/c\"",
+            ),
+            (pem("one", "pem"), Vec::new(), "cannot use certificate \"/c\" and private key \"/k\": no private key"),
+            (Vec::new(), pem("one", "key"), "cannot use certificate \"/c\" and private key \"/k\": no certificate"),
+        ] {
+            let (store, warnings) = Store::new(vec![pair_set()], &files(&[("/c", certificate), ("/k", key)]));
+            assert_eq!(warnings, [wanted]);
+            assert_eq!(store.chains(&pair_set()), Err(wanted.to_owned()));
+        }
+    }
+
+    #[test]
+    fn chain_files_have_each_key_before_its_chain() {
+        let set = KeySet { chain_files: vec!["/a".into(), "/b".into()], ..KeySet::default() };
+        let a = [pem("one", "key"), pem("one", "pem"), pem("two", "key")].concat();
+        let (store, warnings) = Store::new(vec![set.clone()], &files(&[("/a", a), ("/b", pem("two", "pem"))]));
+        assert!(warnings.is_empty(), "{warnings:?}");
+        assert_eq!(store.chains(&set).map(|chains| chains.len()), Ok(2));
+        for (text, wanted) in [
+            ([pem("one", "pem"), pem("one", "key")].concat(), "a certificate that no key precedes"),
+            ([pem("one", "key"), pem("two", "pem")].concat(), "key at index 1 does not match next certificate"),
+            ([pem("one", "key"), pem("one", "pem"), pem("two", "key")].concat(), "key at index 2 has no certificate"),
+            (b"nothing".to_vec(), "no key and certificate"),
+        ] {
+            assert_eq!(pairs::keys_with_chains(&text).expect_err("an error"), wanted);
+        }
+    }
+
+    #[test]
+    fn a_directory_is_searched_by_name() {
+        let set = KeySet { directory: "/d".into(), ..KeySet::default() };
+        let all = || {
+            files(&[
+                ("/d/one.pem", [pem("one", "pem"), pem("one", "key")].concat()),
+                ("/d/wild/privkey.pem", pem("wild", "key")),
+                ("/d/wild/fullchain.pem", [pem("wild", "pem"), pem("one", "pem")].concat()),
+                ("/d/wild/cert.pem", pem("wild", "pem")),
+                ("/elsewhere/two.pem", [pem("two", "pem"), pem("two", "key")].concat()),
+            ])
+        };
+        let (mut store, warnings) = Store::new(vec![set.clone()], &all());
+        assert!(warnings.is_empty(), "{warnings:?}");
+        let lengths = |store: &Store, name: &str| -> Vec<usize> {
+            store.named(&set, name).iter().map(|chain| chain.certificates.len()).collect()
+        };
+        assert_eq!(lengths(&store, "one.example"), [1]);
+        // The longer of two chains for one certificate.
+        assert_eq!(lengths(&store, "a.wild.example"), [2]);
+        assert!(lengths(&store, "a.b.wild.example").is_empty() && lengths(&store, "wild.example").is_empty());
+        // Without anything else there is a default.
+        assert_eq!(store.chains(&set).map(|chains| chains.len()), Ok(1));
+        // A renewed certificate whose key is not there yet: the old one stays.
+        let mut renewed = all();
+        renewed.insert("/d/one.pem".into(), Ok(pem("two", "pem")));
+        let before = store.named(&set, "one.example");
+        assert_eq!(store.renew(&renewed).len(), 1);
+        assert_eq!(store.named(&set, "one.example"), before);
+        renewed.insert("/d/one.key".into(), Ok(pem("two", "key")));
+        assert!(store.renew(&renewed).is_empty());
+        assert_ne!(store.named(&set, "one.example"), before);
+        // What is taken away is gone.
+        renewed.retain(|path, _| !path.starts_with("/d/wild"));
+        assert!(store.renew(&renewed).is_empty());
+        assert!(lengths(&store, "a.wild.example").is_empty());
+    }
+}
