@@ -59,8 +59,10 @@ pub struct Settings {
     pub duplicate_filter_limit: usize,
     /// The socket of cleanup.
     pub cleanup: String,
-    /// Parameters that pass mail on to another agent, which this program cannot do yet.
-    pub unsupported: Vec<&'static str>,
+    /// `mailbox_transport`
+    pub mailbox_transport: String,
+    /// `fallback_transport`
+    pub fallback_transport: String,
 }
 
 impl Settings {
@@ -83,18 +85,6 @@ impl Settings {
         };
         let delivered = config.list("prepend_delivered_header")?;
         let on = |word: &str| delivered.iter().any(|have| have == word);
-        let mut unsupported = Vec::new();
-        for name in [
-            "mailbox_transport",
-            "mailbox_transport_maps",
-            "fallback_transport",
-            "fallback_transport_maps",
-            "mailbox_command_maps",
-        ] {
-            if !config.string(name)?.is_empty() {
-                unsupported.push(name);
-            }
-        }
         Ok(Settings {
             config: config.clone(),
             myhostname: config.string("myhostname")?,
@@ -118,7 +108,8 @@ impl Settings {
             ipc_timeout: config.time("ipc_timeout")?,
             duplicate_filter_limit: usize::try_from(config.int("duplicate_filter_limit")?).unwrap_or(1000),
             cleanup: format!("public/{}", config.string("cleanup_service_name")?),
-            unsupported,
+            mailbox_transport: config.string("mailbox_transport")?,
+            fallback_transport: config.string("fallback_transport")?,
         })
     }
 }

@@ -11,12 +11,13 @@ use delivery::{BlockingJob, recipient_process};
 use dsn::{Delivery, Dsn, Status};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::unistd::{Gid, User};
+use nix::unistd::{Gid, Uid, User};
 use serde::{Deserialize, Serialize};
 use sys::privileges::{self, Identity};
 
 use crate::command;
-use crate::recipient::{LARGEST_LIST, sent};
+use crate::list_file::LARGEST_LIST;
+use crate::recipient::sent;
 use crate::settings::Settings;
 
 /// A user and the extension of the address.
@@ -39,12 +40,15 @@ pub enum Outcome {
     Done(Delivery),
     /// The user has a `.forward` file with this content.
     Forward(Vec<u8>),
+    /// There is none, and the mailbox is another agent's.
+    Elsewhere,
 }
 
 /// What the child found and did.
 #[derive(Debug, Serialize, Deserialize)]
 enum Said {
     Forward(Vec<u8>),
+    Elsewhere,
     Delivered(String),
     Failed(Dsn),
 }
@@ -61,6 +65,10 @@ pub struct Mailbox<'a, 'b> {
     pub user: &'a Found,
     /// Look at the `.forward` file first.
     pub follow_forward: bool,
+    /// The mailbox is another agent's (`mailbox_transport`).
+    pub elsewhere: bool,
+    /// The command that takes the mail (`mailbox_command`, `mailbox_command_maps`); empty for none.
+    pub command: String,
 }
 
 /// The user of a name, which may carry an extension.
@@ -89,6 +97,19 @@ fn find_exactly(name: &[u8], extension: Option<&[u8]>) -> Result<Option<Found>, 
     let Some(user) = User::from_name(name).map_err(|error| failed(&error))? else { return Ok(None) };
     let Some(identity) = privileges::look_up(name).map_err(|error| failed(&error))? else { return Ok(None) };
     Ok(Some(Found { identity, home: user.dir, shell: user.shell, extension: extension.map(BString::from) }))
+}
+
+/// The account with a user id.
+///
+/// # Errors
+/// The account database cannot be asked now.
+pub fn identity_of(uid: Uid) -> Result<Option<Identity>, Dsn> {
+    let failed = |why: &dyn std::fmt::Display| {
+        log::warning!("account database: {why}");
+        Dsn::new(Status::transient(3, 0), "user lookup error")
+    };
+    let Some(user) = User::from_uid(uid).map_err(|error| failed(&error.desc()))? else { return Ok(None) };
+    privileges::look_up(&user.name).map_err(|error| failed(&error))
 }
 
 /// Who runs commands and writes files that no user answers for (`default_privs`).
@@ -124,9 +145,18 @@ impl Mailbox<'_, '_> {
         {
             identity.add_groups(&spool_groups(path));
         }
-        // What runs for root's mail would run as root: only its mailbox file is written.
+        // What runs for root's mail would run as root: only its mailbox file is written, and commands are default_privs'.
         let for_root = user.identity.uid.is_root();
+        if for_root && matches!(target, Target::Command(_)) {
+            identity = match default_identity(settings) {
+                Ok(identity) => identity,
+                Err(dsn) => return Outcome::Done(Delivery::Deferred(dsn)),
+            };
+        }
         let forwards = if self.follow_forward && !for_root { self.forward_paths() } else { Vec::new() };
+        if self.elsewhere && forwards.is_empty() {
+            return Outcome::Elsewhere;
+        }
         let mut content = self.job.content();
         let for_file = prepended(self.job, self.index, settings.delivered_to.1);
         let for_command = prepended(self.job, self.index, settings.delivered_to.0);
@@ -143,6 +173,9 @@ impl Mailbox<'_, '_> {
                         return Said::Failed(dsn);
                     }
                 }
+            }
+            if self.elsewhere {
+                return Said::Elsewhere;
             }
             let limit = settings.mailbox_size_limit;
             let name = &user.identity.name;
@@ -170,13 +203,14 @@ impl Mailbox<'_, '_> {
                 Err(dsn) => Said::Failed(dsn),
             }
         };
-        let said = if for_root && privileges::is_root() {
+        let said = if for_root && privileges::is_root() && !matches!(target, Target::Command(_)) {
             recipient_process::run_as_root(work)
         } else {
             recipient_process::run(&identity, work)
         };
         match said {
             Ok(Said::Forward(list)) => Outcome::Forward(list),
+            Ok(Said::Elsewhere) => Outcome::Elsewhere,
             Ok(Said::Delivered(text)) => Outcome::Done(sent(text)),
             Ok(Said::Failed(dsn)) => Outcome::Done(failed(dsn)),
             Err(error) => Outcome::Done(process_failed(&error)),
@@ -185,9 +219,8 @@ impl Mailbox<'_, '_> {
 
     fn target(&self) -> Target {
         let settings = self.settings;
-        let is_root = self.user.identity.uid.is_root();
-        if !settings.mailbox_command.is_empty() && !is_root {
-            return Target::Command(settings.mailbox_command.clone());
+        if !self.command.is_empty() {
+            return Target::Command(self.command.clone());
         }
         if !settings.home_mailbox.is_empty() {
             let path = self.user.home.join(&settings.home_mailbox);

@@ -156,9 +156,24 @@ impl<'a> BlockingJob<'a> {
     /// What became of one recipient: logs the status line and tells qmgr, at once unless it was the last. Only the first
     /// outcome of a recipient counts.
     pub fn report(&mut self, recipient: usize, relay: &[u8], delivery: Delivery) {
-        let Some(message) = self.report.outcome(self.settings, &self.request, recipient, relay, delivery) else {
-            return;
-        };
+        let message = self.report.outcome(self.settings, &self.request, recipient, relay, delivery);
+        self.tell(message);
+    }
+
+    /// Logs what became of one part of a recipient; the result is that outcome as it counts (status filter,
+    /// soft_bounce), for [`BlockingJob::report_logged`].
+    pub fn log(&self, recipient: usize, relay: &[u8], delivery: Delivery) -> Delivery {
+        self.report.log(self.settings, &self.request, recipient, relay, delivery)
+    }
+
+    /// Tells qmgr an outcome that is in the log already.
+    pub fn report_logged(&mut self, recipient: usize, relay: &[u8], delivery: Delivery) {
+        let message = self.report.logged(&self.request, recipient, relay, delivery);
+        self.tell(message);
+    }
+
+    fn tell(&mut self, message: Option<FromAgent>) {
+        let Some(message) = message else { return };
         let more = self.report.unreported().next().is_some();
         self.say(message);
         if let Some(connection) = self.connection.as_mut().filter(|_| more) {
@@ -208,12 +223,12 @@ impl<'a> BlockingJob<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use dsn::{Action, Status};
     use ipc::delivery::Recipient;
 
-    fn request(recipients: usize) -> Request {
+    pub(crate) fn request(recipients: usize) -> Request {
         Request {
             id: 7,
             directory: queue::Directory::Active,

@@ -10,7 +10,7 @@ use crate::flags::Flags;
 use crate::list;
 use crate::open;
 use crate::settings::Settings;
-use crate::table::{Table, shown};
+use crate::table::{Owner, Table, shown};
 
 /// A value and the table that gave it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +97,16 @@ impl Maps {
             Member::Open(table) => table.name(),
             Member::Broken { name, .. } => name,
         })
+    }
+
+    /// Whose word the values of the table of a [`Hit`] are.
+    #[must_use]
+    pub fn owner(&self, table: &str) -> Owner {
+        let owner = self.members.iter().find_map(|member| match member {
+            Member::Open(open) if open.name() == table => Some(open.owner()),
+            _ => None,
+        });
+        owner.unwrap_or(Owner::Unknown)
     }
 
     /// Looks a whole key up in every table.

@@ -18,6 +18,29 @@ const CHANGE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Receives the entries of a table, in the table's own order.
 pub type EachEntry<'a> = dyn FnMut(&[u8], &[u8]) -> std::io::Result<()> + 'a;
 
+/// Whose word the values of a table are: what they name is run and written with that account's rights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// Root, or whoever writes the configuration.
+    Root,
+    /// The owner of the table's file, by user id.
+    User(u32),
+    /// Several accounts, or nobody knows.
+    Unknown,
+}
+
+impl Owner {
+    /// The owner of a value that two tables made together.
+    #[must_use]
+    pub fn and(self, other: Owner) -> Owner {
+        match (self, other) {
+            (Owner::Root, owner) | (owner, Owner::Root) => owner,
+            (mine, other) if mine == other => mine,
+            _ => Owner::Unknown,
+        }
+    }
+}
+
 /// What a table type implements. Keys arrive folded where the type and the flags ask for it.
 pub(crate) trait Source {
     /// The value of `key`; an empty value is a value here.
@@ -31,6 +54,11 @@ pub(crate) trait Source {
     /// Whether the backing file is no longer the one that was opened.
     fn has_changed(&self) -> bool {
         false
+    }
+
+    /// Whose word the values are; tables that are no files stand in the configuration.
+    fn owner(&self) -> Owner {
+        Owner::Root
     }
 
     /// Gives every entry to `each`; `None` when the type cannot list its entries.
@@ -115,6 +143,12 @@ impl Table {
             }
         }
         self.changed.get()
+    }
+
+    /// Whose word the values are.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        self.source.owner()
     }
 
     /// `type:name(flags)` as in the log line about a changed table.
