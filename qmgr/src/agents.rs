@@ -289,7 +289,7 @@ impl Qmgr {
         let mut state = self.state.borrow_mut();
         let flight = state.flights.remove(&delivery)?;
         state.touched.push(flight.message);
-        let close = !state.may_keep_file();
+        let close = !state.may_keep_file() && !state.draining;
         let State { messages, open_files, .. } = &mut *state;
         let unreported = match messages.get_mut(&flight.message) {
             Some(message) => {

@@ -310,6 +310,7 @@ impl Qmgr {
             file: keep.then(|| Rc::new(file)),
             in_flight: 0,
             unmarked: Vec::new(),
+            mark_failed: false,
             entries: Vec::new(),
             writing: false,
             bounced: logs.bounce,

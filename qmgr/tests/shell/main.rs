@@ -1,6 +1,7 @@
 //! The whole queue manager, in a temporary spool, among fake peers.
 
 mod crash;
+mod disk;
 mod world;
 
 use std::fs;
@@ -358,10 +359,12 @@ fn a_queue_manager_that_starts_early_waits_for_the_other_ones_agents() {
         let _cleanup = announce(&first, &[&hanging]).await;
         until(|| seen.tries.borrow().len() == 1).await;
         let second = world.qmgr().await;
-        until(|| log::capture().iter().any(|line| line.contains("skipped, still being delivered"))).await;
-        seen.release.notify_one();
-        until(|| world.place(&hanging).is_none()).await;
-        first.finish().await;
+        let rest = async {
+            until(|| log::capture().iter().any(|line| line.contains("skipped, still being delivered"))).await;
+            seen.release.notify_one();
+            until(|| world.place(&hanging).is_none()).await;
+        };
+        tokio::join!(first.finish(), rest);
         second.finish().await;
         assert_eq!(seen.delivered.borrow().len(), 1, "once");
     });
