@@ -43,8 +43,9 @@ pub struct Job<'a> {
 pub fn run(job: &Job<'_>, content: &mut delivery::Content) -> Result<(), Dsn> {
     let mut message = mbox_separator(&job.prepended.sender);
     message.extend_from_slice(&job.prepended.to_bytes());
-    let mut child = spawn(job)
-        .map_err(|error| Dsn::new(Status::transient(3, 0), format!("cannot run \"{}\": {error}", job.command)))?;
+    let mut child = spawn(job).map_err(|error| {
+        Dsn::new(Status::transient(3, 0), format!("cannot run \"{}\": {}", job.command, sys::reason(&error)))
+    })?;
     let input = child.stdin.take().expect("standard input is a pipe");
     let (output, error) = (child.stdout.take(), child.stderr.take());
     let group = Pid::from_raw(child.id().cast_signed());
@@ -75,7 +76,9 @@ pub fn run(job: &Job<'_>, content: &mut delivery::Content) -> Result<(), Dsn> {
         (None, _) => {
             Err(Dsn::new(Status::permanent(3, 0), format!("Command time limit exceeded: \"{}\"", job.command)))
         }
-        (_, Err(error)) => Err(Dsn::new(Status::transient(3, 0), format!("cannot run \"{}\": {error}", job.command))),
+        (_, Err(error)) => {
+            Err(Dsn::new(Status::transient(3, 0), format!("cannot run \"{}\": {}", job.command, sys::reason(&error))))
+        }
     }
 }
 

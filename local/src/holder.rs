@@ -42,7 +42,8 @@ pub(crate) fn of(path: &Path) -> io::Result<Holder> {
     say.take(&fstat(&place)?);
     let mut links = 0;
     while let Some(name) = names.pop_front() {
-        let found = openat(&place, name.as_os_str(), OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
+        let found =
+            openat(&place, name.as_os_str(), OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
         let status = fstat(&found)?;
         match kind(&status) {
             SFlag::S_IFLNK => {

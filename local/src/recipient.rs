@@ -154,9 +154,7 @@ impl<'a, 'b> Expansion<'a, 'b> {
     /// A failure of one part is the outcome of the whole: first what must be tried again, then what is returned.
     fn combine(self) -> Verdict {
         let own = match self.results.into_iter().min_by_key(rank) {
-            Some(Delivery::Sent { dsn, .. }) if self.expanded => {
-                Some(Delivery::Sent { action: Action::Expanded, dsn })
-            }
+            Some(Delivery::Sent { dsn, .. }) if self.expanded => Some(Delivery::Sent { action: Action::Expanded, dsn }),
             // Every destination had got its copy already.
             None if self.passed.is_empty() => Some(sent("alias expanded")),
             other => other,

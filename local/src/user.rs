@@ -168,7 +168,7 @@ impl Mailbox<'_, '_> {
                     Ok(None) => {}
                     Err(error) if error.kind() == ErrorKind::NotFound => {}
                     Err(error) => {
-                        log::warning!("cannot read {}: {error}", path.display());
+                        log::warning!("cannot read {}: {}", path.display(), sys::reason(&error));
                         let dsn = Dsn::new(Status::transient(2, 4), "cannot read .forward file");
                         return Said::Failed(dsn);
                     }

@@ -391,7 +391,7 @@ impl Qmgr {
                 }
             }
         } else {
-            log::warning!("{id}: cannot open for delivery: {error}");
+            log::warning!("{id}: cannot open for delivery: {}", sys::reason(error));
             let why = Dsn::new(Status::transient(3, 0), "mail system error: the message cannot be opened");
             self.defer(message, &unreported, &why);
         }

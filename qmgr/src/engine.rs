@@ -103,7 +103,9 @@ impl Qmgr {
         match self.worker().run_blocking(move || disk::take_over(&spool, PATIENCE)).await {
             Some(Ok((place, alone))) => {
                 if !alone {
-                    log::warning!("another queue manager has not let go of the active queue; going on without its word");
+                    log::warning!(
+                        "another queue manager has not let go of the active queue; going on without its word"
+                    );
                 }
                 *self.place.borrow_mut() = Some(place);
             }

@@ -274,7 +274,7 @@ impl Qmgr {
             Err(other) => {
                 state.intake.busy.remove(&id);
                 if let NotTaken::Failed(error) = other {
-                    log::warning!("{id}: cannot take into the active queue: {error}");
+                    log::warning!("{id}: cannot take into the active queue: {}", sys::reason(&error));
                 }
                 return;
             }

@@ -173,9 +173,8 @@ impl Qmgr {
         let has = |directory| entries.iter().any(|(have, _)| *have == directory);
         let (bounced, traced) = (has(Directory::Bounce), has(Directory::Trace));
         // Who has got the mail is done, whether its sender can be told or not.
-        let got_it = |entry: &log_file::Entry| {
-            matches!(entry.action, Action::Delivered | Action::Relayed | Action::Expanded)
-        };
+        let got_it =
+            |entry: &log_file::Entry| matches!(entry.action, Action::Delivered | Action::Relayed | Action::Expanded);
         let done: Vec<u64> = entries.iter().filter(|(_, e)| got_it(e)).filter_map(|(_, e)| e.offset).collect();
         let count = entries.iter().filter(|(_, entry)| !got_it(entry)).count();
         let written = self.worker().run_blocking(move || disk::write_logs(&spool, &name, form, &entries)).await;

@@ -18,6 +18,7 @@ use crate::pool::{Pool, UnderWay};
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::targets::{self, Target};
+use crate::time_limit::TimeLimit;
 use crate::transaction::{Envelope, Next, Outcome, Recipient, Step, Transaction};
 use crate::trouble::{Trouble, acceptance, is_transient, refusal};
 
@@ -254,8 +255,9 @@ impl Smtp {
                 Step::Data => timeouts.data_init,
                 Step::EndOfData(_) | Step::EmptyData => timeouts.data_done,
             };
+            let limit = self.settings.time_limit(limit);
             if !output.is_empty() {
-                session.write(&output, limit, step.activity()).await?;
+                session.write(&output, &mut limit.clone(), step.activity()).await?;
                 output.clear();
             }
             let reply = session.read_reply(limit, step.activity()).await?;
@@ -280,6 +282,9 @@ impl Smtp {
 
     async fn send_body(&self, session: &mut Session, encoder: &mut Encoder) -> Result<(), Trouble> {
         const ACTIVITY: &str = "sending message body";
+        let settings = &self.settings;
+        let mut limit =
+            TimeLimit::of_content(settings.timeouts.data_xfer, settings.per_request_deadline, settings.min_data_rate);
         let mut output = Vec::new();
         loop {
             output.clear();
@@ -287,7 +292,7 @@ impl Smtp {
                 log::warning!("{error}");
                 Trouble::Lost(ACTIVITY)
             })?;
-            session.write(&output, self.settings.timeouts.data_xfer, ACTIVITY).await?;
+            session.write(&output, &mut limit, ACTIVITY).await?;
             if !more {
                 return Ok(());
             }

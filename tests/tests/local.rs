@@ -28,8 +28,10 @@ fn mailbox_transport_passes_mail_to_virtual() {
     let user = Instance::user_name();
     let instance = with_virtual("");
     let aliases = instance.write("aliases", format!("team: {user}, ann@example.com\n"));
-    instance
-        .add_main_cf(&format!("mailbox_transport = virtual\nalias_maps = texthash:{}\n", alias_file(&instance, &aliases)));
+    instance.add_main_cf(&format!(
+        "mailbox_transport = virtual\nalias_maps = texthash:{}\n",
+        alias_file(&instance, &aliases)
+    ));
     let mut instance = instance;
     instance.start();
     let mut log = instance.log();
@@ -64,7 +66,8 @@ fn alias_file(instance: &Instance, aliases: &std::path::Path) -> String {
 #[test]
 fn mailbox_transport_passes_mail_to_lmtp() {
     let user = Instance::user_name();
-    let server = Sink::with_answers(|line| (line == "RCPT TO:<later@example.com>").then(|| "450 4.2.1 later".to_owned()));
+    let server =
+        Sink::with_answers(|line| (line == "RCPT TO:<later@example.com>").then(|| "450 4.2.1 later".to_owned()));
     let instance = with_virtual(&format!("mailbox_transport = lmtp:inet:[127.0.0.1]:{}\n", server.port()));
     instance.add_master_cf("lmtp unix - - n - - lmtp\n");
     let mut instance = instance;
@@ -79,7 +82,10 @@ fn mailbox_transport_passes_mail_to_lmtp() {
     assert!(String::from_utf8_lossy(&message.content).contains("Subject: lmtp"));
     assert!(server.commands().iter().any(|line| line.starts_with("LHLO ")), "{:?}", server.commands());
     let line = log.wait_for(&[&id, "status=sent"]);
-    assert!(line.contains("postfix/lmtp[") && line.contains(&format!("relay=127.0.0.1[127.0.0.1]:{}", server.port())), "{line}");
+    assert!(
+        line.contains("postfix/lmtp[") && line.contains(&format!("relay=127.0.0.1[127.0.0.1]:{}", server.port())),
+        "{line}"
+    );
     log.wait_for(&[&id, ": removed"]);
     let later = client.message("s@client.example", &["later@example.com"], "Subject: later\r\n\r\nx\r\n");
     log.wait_for(&[&later, "postfix/lmtp[", "dsn=4.2.1", "status=deferred"]);
@@ -88,7 +94,8 @@ fn mailbox_transport_passes_mail_to_lmtp() {
 
 #[test]
 fn a_transport_that_is_missing_or_ourselves_defers() {
-    for (transport, text) in [("nothere:x", "mail transport unavailable"), ("local", "mail system configuration error")] {
+    for (transport, text) in [("nothere:x", "mail transport unavailable"), ("local", "mail system configuration error")]
+    {
         let mut instance = with_virtual(&format!("mailbox_transport = {transport}\n"));
         instance.start();
         let mut log = instance.log();
@@ -171,7 +178,11 @@ impl Rights {
             ),
             false,
         );
-        aliases("owned", format!("their-command \"|cat > {shown}/command-owned\"\ntheir-file {shown}/file-owned\n"), true);
+        aliases(
+            "owned",
+            format!("their-command \"|cat > {shown}/command-owned\"\ntheir-file {shown}/file-owned\n"),
+            true,
+        );
         instance.add_main_cf(&format!(
             "alias_maps = texthash:{0}/ours, texthash:{0}/owned\nallow_mail_to_commands = alias, forward, include\n\
              allow_mail_to_files = alias, forward, include\ndefault_privs = nobody\n",

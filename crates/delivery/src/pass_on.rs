@@ -151,7 +151,13 @@ mod tests {
         let finished = FromAgent::Finished { request: 7, destination: None };
         let passed = |answer| match answer {
             Answer::Passed(passed) => passed.delivery.word(),
-            Answer::Failed(dsn) => if dsn.is_transient() { "failed" } else { "returned" },
+            Answer::Failed(dsn) => {
+                if dsn.is_transient() {
+                    "failed"
+                } else {
+                    "returned"
+                }
+            }
             Answer::Corrupt => "corrupt",
         };
         assert_eq!(passed(answer_of(true, &[FromAgent::Draining, delivered(), finished.clone()])), "sent");

@@ -40,7 +40,7 @@ pub fn append(
     if outcome.is_err()
         && let Err(error) = locked.file().set_len(end)
     {
-        log::warning!("{}: cannot undo an unfinished delivery: {error}", path.display());
+        log::warning!("{}: cannot undo an unfinished delivery: {}", path.display(), sys::reason(&error));
     }
     outcome
 }
