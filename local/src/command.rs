@@ -1,5 +1,6 @@
 //! Delivery to a command, by a child that has become the recipient.
 
+use std::ffi::OsString;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -30,6 +31,8 @@ pub struct Job<'a> {
     pub environment: Vec<(String, BString)>,
     /// Working directory.
     pub directory: &'a std::path::Path,
+    /// Variables that every program that is not ours gets (`export_environment`).
+    pub exported: &'a [(OsString, OsString)],
     /// Headers on top.
     pub prepended: Prepended,
     /// How long it may take.
@@ -130,7 +133,7 @@ fn spawn(job: &Job<'_>) -> std::io::Result<Child> {
     let mut words = shell.split_ascii_whitespace();
     let mut command = Command::new(words.next().unwrap_or("/bin/sh"));
     command.args(words).arg(job.command).env_clear().current_dir(job.directory).process_group(0);
-    command.env("PATH", "/usr/bin:/bin");
+    command.envs(job.exported.iter().map(|(name, value)| (name, value))).env("PATH", "/usr/bin:/bin");
     for (name, value) in &job.environment {
         command.env(name, value.to_os_str_lossy());
     }
@@ -245,6 +248,7 @@ mod tests {
             shell: "",
             environment: Vec::new(),
             directory,
+            exported: &[],
             prepended: Prepended::default(),
             time_limit: Duration::from_millis(300),
         }

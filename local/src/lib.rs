@@ -11,6 +11,7 @@ pub mod forward;
 mod holder;
 mod list_file;
 mod luser_relay;
+mod names;
 mod pass;
 pub mod recipient;
 pub mod settings;

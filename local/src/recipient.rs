@@ -379,13 +379,19 @@ impl<'a, 'b> Expansion<'a, 'b> {
             Err(dsn) => return self.results.push(Delivery::Deferred(dsn)),
         };
         let command = text.to_str_lossy().into_owned();
-        let directory = if context.identity.is_some() { user::home_of(&identity) } else { "/".into() };
+        let account = context.identity.as_ref().and_then(user::account_of);
+        let address = &self.job.request.recipients[self.index].address;
+        let directory = match user::command_directory(settings, account.as_ref(), address) {
+            Ok(directory) => directory.unwrap_or_else(|| user::home_of(account.as_ref())),
+            Err(dsn) => return self.results.push(Delivery::Deferred(dsn)),
+        };
         let prepended = user::prepended(self.job, self.index, settings.delivered_to.0);
         let job = command::Job {
             command: &command,
             shell: &settings.shell,
             environment: user::environment(self.job, self.index, &identity, settings),
             directory: &directory,
+            exported: &settings.exported,
             prepended,
             time_limit: settings.command_time_limit,
         };

@@ -1,5 +1,6 @@
 //! The settings of local delivery.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
 use address::Delimiters;
@@ -59,6 +60,14 @@ pub struct Settings {
     pub duplicate_filter_limit: usize,
     /// The socket of cleanup.
     pub cleanup: String,
+    /// `export_environment`, with the values that this process has.
+    pub exported: Vec<(OsString, OsString)>,
+    /// `require_home_directory`
+    pub require_home_directory: bool,
+    /// `forward_expansion_filter`
+    pub forward_filter: String,
+    /// `execution_directory_expansion_filter`
+    pub directory_filter: String,
     /// `mailbox_transport`
     pub mailbox_transport: String,
     /// `fallback_transport`
@@ -108,6 +117,10 @@ impl Settings {
             ipc_timeout: config.time("ipc_timeout")?,
             duplicate_filter_limit: usize::try_from(config.int("duplicate_filter_limit")?).unwrap_or(1000),
             cleanup: format!("public/{}", config.string("cleanup_service_name")?),
+            exported: config::tool::exported_environment(config)?,
+            require_home_directory: config.bool("require_home_directory")?,
+            forward_filter: config.string("forward_expansion_filter")?,
+            directory_filter: config.string("execution_directory_expansion_filter")?,
             mailbox_transport: config.string("mailbox_transport")?,
             fallback_transport: config.string("fallback_transport")?,
         })

@@ -17,6 +17,7 @@ use sys::privileges::{self, Identity};
 
 use crate::command;
 use crate::list_file::LARGEST_LIST;
+use crate::names::Names;
 use crate::recipient::sent;
 use crate::settings::Settings;
 
@@ -161,7 +162,18 @@ impl Mailbox<'_, '_> {
         let for_file = prepended(self.job, self.index, settings.delivered_to.1);
         let for_command = prepended(self.job, self.index, settings.delivered_to.0);
         let environment = environment_of(self.job, self.index, user, settings);
+        let directory = match command_directory(settings, Some(user), &self.job.request.recipients[self.index].address)
+        {
+            Ok(directory) => directory.unwrap_or_else(|| existing(&user.home).to_owned()),
+            Err(dsn) => return Outcome::Done(Delivery::Deferred(dsn)),
+        };
         let work = || {
+            if settings.require_home_directory
+                && let Err(error) = fs::metadata(&user.home)
+            {
+                let text = format!("cannot access home directory {}: {}", user.home.display(), sys::reason(&error));
+                return Said::Failed(Dsn::new(Status::transient(3, 0), text));
+            }
             for path in &forwards {
                 match read_forward(path, &user.identity) {
                     Ok(Some(list)) => return Said::Forward(list),
@@ -185,7 +197,8 @@ impl Mailbox<'_, '_> {
                         command: text,
                         shell: &settings.shell,
                         environment,
-                        directory: existing(&user.home),
+                        directory: &directory,
+                        exported: &settings.exported,
                         prepended: for_command,
                         time_limit: settings.command_time_limit,
                     };
@@ -239,21 +252,11 @@ impl Mailbox<'_, '_> {
         let settings = self.settings;
         let user = self.user;
         let raw = settings.config.raw("forward_path").unwrap_or_default();
-        let extension = user.extension.as_ref().map(|extension| extension.to_str_lossy().into_owned());
-        // The extension is the sender's text: it must stay one file name.
-        let safe = extension.filter(|text| !text.contains(['/', '\0']) && text != "." && text != "..");
-        let delimiter = settings.delimiters.set.to_str_lossy().chars().next().map(String::from);
-        let value = |name: &str| match name {
-            "home" => Some(user.home.to_string_lossy().into_owned()),
-            "user" => Some(user.identity.name.clone()),
-            "shell" => Some(user.shell.to_string_lossy().into_owned()),
-            "extension" => safe.clone(),
-            "recipient_delimiter" => safe.as_ref().and(delimiter.clone()),
-            _ => None,
-        };
+        let address = &self.job.request.recipients[self.index].address;
+        let names = Names { settings, user: Some(user), address };
         let mut paths: Vec<PathBuf> = Vec::new();
         for item in config::list::split(&raw) {
-            match settings.config.expand(&item, &value) {
+            match names.expand(&item, &settings.forward_filter) {
                 Ok(path) if path.starts_with('/') => {
                     let path = PathBuf::from(path);
                     if !paths.contains(&path) {
@@ -341,8 +344,7 @@ pub fn environment(
     identity: &Identity,
     settings: &Settings,
 ) -> Vec<(String, BString)> {
-    let found = find_exactly(identity.name.as_bytes(), None).ok().flatten();
-    match found {
+    match account_of(identity) {
         Some(found) => environment_of(job, index, &found, settings),
         None => Vec::new(),
     }
@@ -390,11 +392,34 @@ fn environment_of(job: &BlockingJob<'_>, index: usize, user: &Found, settings: &
     environment
 }
 
+/// The account behind an identity, as far as it can be found.
+#[must_use]
+pub fn account_of(identity: &Identity) -> Option<Found> {
+    find_exactly(identity.name.as_bytes(), None).ok().flatten()
+}
+
 /// The home directory of an account; `/` when it has none.
 #[must_use]
-pub fn home_of(identity: &Identity) -> PathBuf {
-    let home = find_exactly(identity.name.as_bytes(), None).ok().flatten().map(|found| found.home);
-    existing(&home.unwrap_or_default()).to_owned()
+pub fn home_of(account: Option<&Found>) -> PathBuf {
+    existing(account.map_or(Path::new("/"), |found| &found.home)).to_owned()
+}
+
+/// The working directory of commands that the administrator chose (`command_execution_directory`).
+///
+/// # Errors
+/// It cannot be expanded.
+pub fn command_directory(settings: &Settings, user: Option<&Found>, address: &[u8]) -> Result<Option<PathBuf>, Dsn> {
+    let text = settings.config.raw("command_execution_directory").unwrap_or_default();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    match (Names { settings, user, address }).expand(&text, &settings.directory_filter) {
+        Ok(path) => Ok(Some(path.into())),
+        Err(error) => {
+            log::warning!("command_execution_directory: {error}");
+            Err(Dsn::new(Status::transient(3, 5), "mail system configuration error"))
+        }
+    }
 }
 
 fn existing(home: &Path) -> &Path {

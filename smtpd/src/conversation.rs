@@ -119,6 +119,11 @@ impl Conversation {
         if !self.session.problems().meets(settings.protocol.notify) {
             return;
         }
+        match self.service.notice_gate.admit(self.session.problems(), Instant::now()) {
+            None => return,
+            Some(0) => {}
+            Some(count) => log::info!("postmaster notices: none for {count} earlier sessions with such trouble"),
+        }
         let message = notice::message(settings, &self.peer.display, self.session.history(), self.session.problems());
         let service = Rc::clone(&self.service);
         self.worker.spawn(async move {

@@ -9,6 +9,7 @@ mod conversation;
 mod execute;
 mod footer;
 mod notice;
+mod notice_gate;
 mod received;
 pub mod restrictions;
 mod rewrite_context;

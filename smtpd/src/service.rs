@@ -12,6 +12,7 @@ use tables::{Flags, Kind, Maps, MatchList};
 use crate::client::Peer;
 use crate::conversation::Conversation;
 use crate::footer::Footers;
+use crate::notice_gate::NoticeGate;
 use crate::rewrite_context::RewriteClients;
 use crate::settings::{self, Settings};
 use crate::stream::Stream;
@@ -25,6 +26,7 @@ pub struct Smtpd {
     pub(crate) footers: Footers,
     pub(crate) rewrite_clients: RewriteClients,
     pub(crate) pool: Rc<Pool>,
+    pub(crate) notice_gate: NoticeGate,
     names: ipc::resolver::Client,
     noop_commands: MatchList,
     forbidden_commands: MatchList,
@@ -55,6 +57,7 @@ impl SessionService for Smtpd {
             footers: Footers::load(config)?,
             rewrite_clients: RewriteClients::load(config)?,
             pool: Rc::new(Pool::new(settings.cleanup.clone(), settings.ipc_timeout)),
+            notice_gate: NoticeGate::default(),
             noop_commands: strings("smtpd_noop_commands", Kind::Strings)?,
             forbidden_commands: strings("smtpd_forbidden_commands", Kind::Strings)?,
             command_filter: maps("smtpd_command_filter")?,

@@ -153,7 +153,7 @@ pub(super) static ROWS: &[Parameter] = &[
     used("relocated_maps", Builtin, Str, "", 0, 0, "proxymap,trivial-rewrite", "3.11", "", "tables telling that users moved"),
     late(later("relocated_prefix_enable", Builtin, Bool, "yes", 0, 0, "trivial-rewrite", "3.11", "", "prepend standard 5.1.6 text to relocated results")),
     used("remote_header_rewrite_domain", Builtin, Str, "", 0, 0, "cleanup,trivial-rewrite", "2.2", "", "domain completing remote header addresses; empty disables rewriting"),
-    later("require_home_directory", Builtin, Bool, "no", 0, 0, "local", "1.0", "", "defer when home directory is missing"),
+    used("require_home_directory", Builtin, Bool, "no", 0, 0, "local", "1.0", "", "defer when home directory is missing"),
     late(later("requiretls_enable", Builtin, Bool, "yes", 0, 0, "all", "3.11", "", "support REQUIRETLS extension")),
     late(later("requiretls_esmtp_header", Builtin, Bool, "yes", 0, 0, "cleanup,smtpd", "3.11", "", "record REQUIRETLS in a message header")),
     late(later("requiretls_redact_dsn", Builtin, Bool, "yes", 0, 0, "bounce", "3.11", "", "omit body from REQUIRETLS notifications")),
