@@ -2,12 +2,12 @@
 
 use std::cell::RefCell;
 use std::fs;
-use std::rc::Rc;
 
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use queue::{Directory, QueueId};
 use server::testing;
 
-use crate::world::{Seen, World, announce, peers, until};
+use crate::world::{Scene, World, announce, until};
 
 /// Lines logged so far.
 #[derive(Default)]
@@ -28,18 +28,23 @@ struct Stuck<'a> {
 
 impl<'a> Stuck<'a> {
     fn new(world: &'a World, id: &'a QueueId) -> Stuck<'a> {
-        let path = world.spool.path(Directory::Active, id);
-        fs::rename(&path, world.root.path().join("aside")).expect("move the file");
-        fs::create_dir(&path).expect("mkdir");
-        Stuck { world, id }
+        fs::create_dir(world.root.path().join("aside")).expect("mkdir");
+        let stuck = Stuck { world, id };
+        stuck.exchange();
+        stuck
+    }
+
+    /// At no moment is there nothing.
+    fn exchange(&self) {
+        let path = self.world.spool.path(Directory::Active, self.id);
+        renameat2(AT_FDCWD, &path, AT_FDCWD, &self.world.root.path().join("aside"), RenameFlags::RENAME_EXCHANGE)
+            .expect("exchange");
     }
 }
 
 impl Drop for Stuck<'_> {
     fn drop(&mut self) {
-        let path = self.world.spool.path(Directory::Active, self.id);
-        fs::remove_dir(&path).expect("rmdir");
-        fs::rename(self.world.root.path().join("aside"), path).expect("move the file");
+        self.exchange();
     }
 }
 
@@ -47,11 +52,7 @@ impl Drop for Stuck<'_> {
 fn a_file_that_cannot_be_removed_is_tried_again_and_not_delivered_again() {
     testing::run(async {
         let lines = Lines::default();
-        lines.count("");
-        let world = World::new("");
-        let seen = Rc::new(Seen::default());
-        peers(&world, &seen);
-        let qmgr = world.qmgr().await;
+        let Scene { world, seen, qmgr } = Scene::start("").await;
         let id = world.message(Directory::Incoming, "s@x.example", &["hang@a.example"]);
         let _cleanup = announce(&qmgr, &[&id]).await;
         until(|| seen.tries.borrow().len() == 1).await;
@@ -73,11 +74,7 @@ fn a_file_that_cannot_be_removed_is_tried_again_and_not_delivered_again() {
 fn marks_that_fail_are_made_before_the_message_waits() {
     testing::run(async {
         let lines = Lines::default();
-        lines.count("");
-        let world = World::new("");
-        let seen = Rc::new(Seen::default());
-        peers(&world, &seen);
-        let qmgr = world.qmgr().await;
+        let Scene { world, seen, qmgr } = Scene::start("").await;
         let id = world.message(Directory::Incoming, "s@x.example", &["hang@a.example", "defer@a.example"]);
         let _cleanup = announce(&qmgr, &[&id]).await;
         until(|| seen.tries.borrow().len() == 1).await;
@@ -95,11 +92,7 @@ fn marks_that_fail_are_made_before_the_message_waits() {
 fn reasons_of_a_half_deferred_message_outlive_the_queue_manager() {
     testing::run(async {
         let lines = Lines::default();
-        lines.count("");
-        let world = World::new("smtp_destination_concurrency_limit = 1\n");
-        let seen = Rc::new(Seen::default());
-        peers(&world, &seen);
-        let qmgr = world.qmgr().await;
+        let Scene { world, seen, qmgr } = Scene::start("smtp_destination_concurrency_limit = 1\n").await;
         let hanging = world.message(Directory::Incoming, "s@x.example", &["hang@a.example"]);
         let _cleanup = announce(&qmgr, &[&hanging]).await;
         until(|| seen.tries.borrow().len() == 1).await;
@@ -121,14 +114,11 @@ fn reasons_of_a_half_deferred_message_outlive_the_queue_manager() {
 fn the_status_filter_sees_our_own_outcomes() {
     testing::run(async {
         let lines = Lines::default();
-        lines.count("");
-        let world = World::new(
+        let Scene { world, seen, qmgr } = Scene::start(
             "default_delivery_status_filter = inline:{ { 4.3.5 the table is broken = 5.3.5 gone for good }, \
              { 5.1.2 no such place = 4.1.2 not yet } }\n",
-        );
-        let seen = Rc::new(Seen::default());
-        peers(&world, &seen);
-        let qmgr = world.qmgr().await;
+        )
+        .await;
         let id = world.message(Directory::Incoming, "s@x.example", &["x@later.example", "x@reject.example"]);
         let _cleanup = announce(&qmgr, &[&id]).await;
         until(|| world.place(&id) == Some(Directory::Deferred)).await;

@@ -309,6 +309,24 @@ async fn serve_notices(
     }
 }
 
+/// A queue manager among all its fakes; what it logs is captured.
+pub(crate) struct Scene {
+    pub(crate) world: World,
+    pub(crate) seen: Rc<Seen>,
+    pub(crate) qmgr: Harness<Qmgr>,
+}
+
+impl Scene {
+    pub(crate) async fn start(settings: &str) -> Scene {
+        log::capture();
+        let world = World::new(settings);
+        let seen = Rc::new(Seen::default());
+        peers(&world, &seen);
+        let qmgr = world.qmgr().await;
+        Scene { world, seen, qmgr }
+    }
+}
+
 /// All the fakes.
 pub(crate) fn peers(world: &World, seen: &Rc<Seen>) {
     rewrite(world);

@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use config::Config;
 use dsn::{Action, Delivery, Dsn, Status};
-use ipc::delivery::{Recipient, Request};
+use ipc::delivery::Request;
 use server::testing::{self, Harness};
 use tokio::sync::Notify;
 
@@ -45,24 +45,8 @@ impl Agent for Fake {
 }
 
 fn request(id: u64, nexthop: &str) -> ToAgent {
-    ToAgent::Deliver(Box::new(Request {
-        id,
-        directory: queue::Directory::Active,
-        queue_id: "ABC".parse().expect("id"),
-        content_offset: 0,
-        content_length: 0,
-        nexthop: nexthop.into(),
-        encoding: String::new(),
-        send_options: 0,
-        sender: "s@x".into(),
-        envelope_id: None,
-        ret: None,
-        arrival: (1, 0),
-        active: (2, 0),
-        attributes: Vec::new(),
-        trace_flags: 0,
-        recipients: vec![Recipient { address: "r@x".into(), ..Recipient::default() }],
-    }))
+    let plain = crate::blocking::tests::request(1);
+    ToAgent::Deliver(Box::new(Request { id, nexthop: nexthop.into(), ..plain }))
 }
 
 async fn ask(qmgr: &mut Connection, id: u64, nexthop: &str) {
