@@ -32,7 +32,8 @@ pub(crate) struct List {
 /// The outcome for the recipient.
 pub(crate) fn read(path: &Path, identity: Option<&Identity>, settings: &Settings) -> Result<List, Delivery> {
     let shown = path.display();
-    let later = |text: &str| Delivery::Deferred(Dsn::new(Status::transient(2, 4), text));
+    // Somebody will mend it.
+    let later = || Delivery::Deferred(Dsn::new(Status::transient(3, 5), "mail system configuration error"));
     let (reader, acting) = match identity {
         Some(identity) => (Some(identity.clone()), Some(identity.clone())),
         None if !privileges::is_root() => (Some(user::default_identity(settings).map_err(Delivery::Deferred)?), None),
@@ -42,30 +43,30 @@ pub(crate) fn read(path: &Path, identity: Option<&Identity>, settings: &Settings
                     Ok(text) => Ok(List { text, identity: None }),
                     Err(error) => {
                         log::warning!("cannot open include file {shown}: {}", sys::reason(&error));
-                        Err(later("cannot open include file"))
+                        Err(later())
                     }
                 };
             }
             Ok(Holder::User(uid)) => {
                 let holder = user::identity_of(uid).map_err(Delivery::Deferred)?.ok_or_else(|| {
                     log::warning!("{shown}: cannot find :include: file owner username");
-                    Delivery::Deferred(Dsn::new(Status::transient(3, 5), "mail system configuration error"))
+                    later()
                 })?;
                 (Some(holder.clone()), Some(holder))
             }
             Ok(Holder::Anybody) => (Some(user::default_identity(settings).map_err(Delivery::Deferred)?), None),
             Err(error) => {
                 log::warning!("unable to lookup :include: file {shown}: {}", sys::reason(&error));
-                return Err(later("cannot open include file"));
+                return Err(later());
             }
         },
     };
-    let Some(reader) = reader else { return Err(later("cannot open include file")) };
+    let Some(reader) = reader else { return Err(later()) };
     match recipient_process::run(&reader, || open_and_read(path).map_err(|error| sys::reason(&error))) {
         Ok(Ok(text)) => Ok(List { text, identity: acting }),
         Ok(Err(why)) => {
             log::warning!("cannot open include file {shown}: {why}");
-            Err(later("cannot open include file"))
+            Err(later())
         }
         Err(error) => Err(user::process_failed(&error)),
     }

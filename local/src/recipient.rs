@@ -432,8 +432,13 @@ impl<'a, 'b> Expansion<'a, 'b> {
     }
 
     fn include(&mut self, path: &[u8], context: &Context) {
-        if context.depth > DEEPEST || !path.starts_with(b"/") {
-            return self.refuse("bad :include: file");
+        if context.depth > DEEPEST {
+            return self.refuse("unreasonable list nesting");
+        }
+        if !path.starts_with(b"/") {
+            log::warning!(":include:{} uses a relative path", path.to_str_lossy());
+            let dsn = Dsn::new(Status::transient(3, 5), "mail system configuration error");
+            return self.results.push(Delivery::Deferred(dsn));
         }
         if !self.done.insert([b"include ", path].concat().into()) {
             return;
