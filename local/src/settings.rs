@@ -20,7 +20,6 @@ pub enum Source {
 
 /// What local reads from main.cf.
 #[derive(Clone, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "one field per parameter")]
 pub struct Settings {
     /// The configuration, for parameters that are expanded per recipient.
     pub config: Config,

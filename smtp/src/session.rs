@@ -186,7 +186,7 @@ impl Session {
 
 fn names_us(reply: &Reply, settings: &Settings) -> bool {
     let name = reply.lines().next().unwrap_or_default();
-    let name = name.split(|b| b.is_ascii_whitespace()).next().unwrap_or_default();
+    let name = name.split(u8::is_ascii_whitespace).next().unwrap_or_default();
     !name.is_empty() && name.eq_ignore_ascii_case(settings.myhostname.as_bytes())
 }
 

@@ -90,10 +90,10 @@ async fn serve<A: Agent>(connection: Connection, agent: &Rc<A>, settings: &Rc<Se
         outbox: Rc::new(Outbox::default()),
         requests: 0,
     };
-    if let Err(error) = visit.converse(connection, agent, settings, &worker).await {
-        if visit.requests > 0 || !error.is_idle_visit() {
-            log::warning!("problem talking to the queue manager: {error}");
-        }
+    if let Err(error) = visit.converse(connection, agent, settings, &worker).await
+        && (visit.requests > 0 || !error.is_idle_visit())
+    {
+        log::warning!("problem talking to the queue manager: {error}");
     }
     // The queue manager has gone; what has begun is finished, so that no message is sent twice for a reload.
     visit.give_back_places();
