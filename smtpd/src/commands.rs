@@ -160,20 +160,24 @@ impl Conversation {
             original.extend_from_slice(&address::external(&command.path.address));
             original
         });
-        self.first_recipient.get_or_insert_with(|| command.path.address.clone());
         if let Some(transaction) = &mut self.transaction {
-            transaction.recipient(Recipient {
-                address: command.path.address,
+            let recipient = Recipient {
+                address: command.path.address.clone(),
                 original: Some(original),
                 before_rewriting: None,
                 notify: command.parameters.notify,
-            });
+            };
+            if !transaction.recipient(recipient) {
+                let reply = refusal_reply(&ipc::cleanup::Refusal::Protocol);
+                return self.session.refuse(&reply, Problems::RESOURCE);
+            }
             if transaction.queued() > CONTENT_WATERMARK
                 && let Err(error) = transaction.flush().await
             {
                 log::warning!("{}: {error}", transaction.queue_id);
             }
         }
+        self.first_recipient.get_or_insert(command.path.address);
         self.session.accept();
     }
 

@@ -176,6 +176,7 @@ fn protocol(config: &Config, hostname: String) -> Result<Protocol, StartError> {
         helo_required: config.bool("smtpd_helo_required")?,
         disable_vrfy: config.bool("disable_vrfy_command")?,
         strict_envelopes: config.bool("strict_rfc821_envelopes")?,
+        dash_allowed: config.bool("allow_min_user")?,
         utf8: config.bool("smtputf8_enable")?,
         soft_bounce: config.bool("soft_bounce")?,
         forbid_unauth_pipelining: config.bool("smtpd_forbid_unauth_pipelining")?,

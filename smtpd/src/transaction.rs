@@ -29,6 +29,8 @@ pub(crate) struct Transaction {
     content: bool,
     /// The content is too large: what follows is not sent any more.
     oversize: bool,
+    /// Something could not be said to cleanup: the message would not be what the client or a decision wanted.
+    broken: bool,
 }
 
 impl Pool {
@@ -77,7 +79,7 @@ impl Pool {
             FromCleanup::Opened(queue_id) => {
                 connection.queue(&ToCleanup::Sender(sender))?;
                 let timeout = self.timeout;
-                Ok(Ok(Transaction { connection, timeout, queue_id, content: false, oversize: false }))
+                Ok(Ok(Transaction { connection, timeout, queue_id, content: false, oversize: false, broken: false }))
             }
             FromCleanup::Unavailable(refusal) | FromCleanup::Refused(refusal) => {
                 self.put_back(connection);
@@ -89,9 +91,10 @@ impl Pool {
 
     /// Ends a message that is complete: its refusal, or nothing when it is on disk.
     pub(crate) async fn finish(&self, transaction: Transaction) -> Result<(), Refusal> {
-        if transaction.oversize {
+        if transaction.oversize || transaction.broken {
+            let refusal = if transaction.broken { Refusal::Protocol } else { Refusal::Size };
             self.abort(transaction).await;
-            return Err(Refusal::Size);
+            return Err(refusal);
         }
         let Transaction { mut connection, timeout, .. } = transaction;
         let answer = async {
@@ -132,15 +135,24 @@ impl Pool {
 }
 
 impl Transaction {
-    /// Adds to the envelope. A value that does not fit a frame is no reason to lose the connection: it is refused.
+    /// Adds to the envelope. A value that does not fit a frame is no reason to lose the connection, but the message
+    /// without it is not the one that was to be: it is refused at its end.
     fn add(&mut self, message: &ToCleanup) {
         if let Err(error) = self.connection.queue(message) {
-            log::warning!("{}: {error}", self.queue_id);
+            log::warning!("{}: message refused: {error}", self.queue_id);
+            self.broken = true;
         }
     }
 
-    pub(crate) fn recipient(&mut self, recipient: Recipient) {
-        self.add(&ToCleanup::Recipient(recipient));
+    /// Adds a recipient, who may be refused by itself: false when it cannot be said to cleanup.
+    pub(crate) fn recipient(&mut self, recipient: Recipient) -> bool {
+        match self.connection.queue(&ToCleanup::Recipient(recipient)) {
+            Ok(()) => true,
+            Err(error) => {
+                log::warning!("{}: recipient refused: {error}", self.queue_id);
+                false
+            }
+        }
     }
 
     pub(crate) fn bcc(&mut self, address: &[u8]) {

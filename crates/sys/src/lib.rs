@@ -4,6 +4,7 @@
 //! sockets, `fork`, `regcomp`, LMDB environments, descriptors inherited at start-up.
 
 pub mod clock;
+pub mod confine;
 pub mod datagrams;
 pub mod environment;
 pub mod fork;
