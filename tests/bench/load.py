@@ -85,10 +85,11 @@ class Generator:
         """Sends messages, and waits until all are accepted."""
         wait_for_source(self.source(*arguments, **options), timeout)
 
-    def sink(self, port):
+    def sink(self, port, *options, stdout=subprocess.DEVNULL):
         """A fast next hop."""
-        command = [os.path.join(self.directory, "smtp-sink"), "-u", "nobody", "-m", "1200", f"127.0.0.1:{port}", "1024"]
-        process = self.spawn(command, env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        command = [os.path.join(self.directory, "smtp-sink"), *options, "-u", "nobody", "-m", "1200",
+                   f"127.0.0.1:{port}", "1024"]
+        process = self.spawn(command, env=self.environment, stdout=stdout, stderr=subprocess.DEVNULL)
         wait_for_port(port)
         return process
 

@@ -1,6 +1,6 @@
 """What is measured. Each scenario sets both instances up, warms them up, and lets them take turns."""
 
-from . import sessions, through
+from . import backlog, lookups, sessions, through
 
 # Name on the command line, function, and what it does, in the order of the table.
 ALL = {
@@ -12,4 +12,7 @@ ALL = {
     "idle": (sessions.idle, "memory of open sessions that say nothing"),
     "slow": (sessions.slow, "destinations that take 200 ms for each reply"),
     "latency": (sessions.latency, "one message at a time"),
+    "queue": (backlog.queue, "listing and deleting a long queue"),
+    "start": (backlog.start, "a start with a long queue"),
+    "tables": (lookups.tables, "lookups in big cidr, pcre and lmdb tables"),
 }
