@@ -9,6 +9,7 @@ mod conversation;
 mod execute;
 mod footer;
 mod notice;
+mod postdrop;
 mod received;
 pub mod restrictions;
 mod rewrite_context;

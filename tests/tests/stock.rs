@@ -2,8 +2,11 @@
 //! the reference, which `.ci/run` unpacks: its files are read where they are and never copied into this project.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use posthouse_tests::{Log, Machine};
+use posthouse_tests::machine::said;
+use posthouse_tests::{Log, Machine, Sink};
 
 /// The configuration that Debian's package makes for an "Internet Site": its answers, in its order, by the reference's own
 /// postconf and newaliases.
@@ -170,4 +173,298 @@ fn a_stock_debian_configuration_runs_unchanged() {
 #[test]
 fn a_stock_upstream_configuration_runs_unchanged() {
     runs_unchanged(UPSTREAM);
+}
+
+/// A stock machine whose mail for elsewhere goes to a server that refuses it for now, until it is opened.
+struct Relaying {
+    machine: Machine,
+    sink: Sink,
+    open: Arc<AtomicBool>,
+    log: Log,
+}
+
+impl Relaying {
+    fn start(main_cf: &str) -> Relaying {
+        let machine = stock(DEBIAN);
+        let open = Arc::new(AtomicBool::new(false));
+        let is_open = Arc::clone(&open);
+        let sink = Sink::over(machine.listen(2525), move |line| {
+            let refused = line.starts_with("RCPT") && !is_open.load(Ordering::Relaxed);
+            refused.then(|| "450 4.7.1 not now".to_owned())
+        });
+        machine.ok("postconf -e 'relayhost=[127.0.0.1]:2525' fast_flush_domains=one.example");
+        for line in main_cf.lines() {
+            machine.ok(&format!("postconf -e '{line}'"));
+        }
+        machine.ok(START);
+        let log = machine.log();
+        Relaying { machine, sink, open, log }
+    }
+
+    fn open(&self, open: bool) {
+        self.open.store(open, Ordering::Relaxed);
+    }
+
+    /// Queues a message of alice that is not taken now, and returns its id once it is in the deferred queue.
+    fn deferred(&mut self, recipient: &str) -> String {
+        self.open(false);
+        let before = self.log.lines_with(&format!("to=<{recipient}>")).len();
+        self.machine.ok_as(
+            "alice",
+            &format!("sendmail {recipient}"),
+            format!("Subject: {recipient}\n\nx\n").as_bytes(),
+        );
+        let line = self.log.wait_until(&format!("status of {recipient}"), |text| {
+            let mut lines = text.lines().filter(|line| line.contains(&format!("to=<{recipient}>")));
+            lines.nth(before).map(str::to_owned)
+        });
+        assert!(line.contains("relay=127.0.0.1[127.0.0.1]:2525,") && line.contains("status=deferred"), "{line}");
+        assert!(line.contains("said: 450 4.7.1 not now"), "{line}");
+        let id = line.split("]: ").nth(1).and_then(|rest| rest.split(':').next()).expect("an id").to_owned();
+        self.is_in("deferred", &id);
+        id
+    }
+
+    /// Waits until the message is in a queue.
+    fn is_in(&self, queue: &str, id: &str) {
+        self.machine.wait_until(&format!("find /var/spool/postfix/{queue} -type f -name {id} | grep -q ."));
+    }
+
+    fn count_in(&self, queue: &str) -> usize {
+        let count = self.machine.ok(&format!("find /var/spool/postfix/{queue} -type f | wc -l"));
+        count.trim().parse().expect("a number")
+    }
+
+    /// Waits for the message to one of the recipients, and that it has left the queue.
+    fn arrives(&mut self, id: &str, recipient: &str) {
+        self.sink.wait_until(recipient, |messages| {
+            messages
+                .iter()
+                .any(|message| message.recipients.iter().any(|one| one.starts_with(&format!("<{recipient}>"))))
+        });
+        self.log.wait_for(&["postfix/qmgr[", &format!("{id}: removed")]);
+    }
+
+    fn fails(&self, user: &str, script: &str, status: i32) -> String {
+        let output = self.machine.run_as(user, script, b"");
+        assert_eq!(output.status.code(), Some(status), "{user}: {script}: {}", said(&output));
+        said(&output)
+    }
+}
+
+#[test]
+fn users_list_and_flush_the_queue() {
+    let mut relaying = Relaying::start("authorized_flush_users=alice\nauthorized_mailq_users=alice, bob");
+    let ids =
+        [relaying.deferred("a@one.example"), relaying.deferred("b@one.example"), relaying.deferred("c@two.example")];
+    let machine = &relaying.machine;
+
+    let listing = machine.ok_as("bob", "postqueue -p", b"");
+    for (id, recipient) in ids.iter().zip(["a@one.example", "b@one.example", "c@two.example"]) {
+        assert!(
+            listing.contains(&format!("{id} ")) && listing.contains(&format!("         {recipient}\n")),
+            "{listing}"
+        );
+    }
+    assert!(listing.contains("said: 450 4.7.1 not now") && listing.ends_with("in 3 Requests.\n"), "{listing}");
+    for same in ["mailq", "sendmail -bp", "mailq -v"] {
+        assert_eq!(machine.ok_as("bob", same, b""), listing, "{same}");
+    }
+    let json = machine.ok_as("bob", "postqueue -j", b"");
+    assert_eq!(json.lines().count(), 3, "{json}");
+    for line in json.lines() {
+        assert!(line.contains(r#""queue_name": "deferred""#) && line.contains("not now"), "{line}");
+    }
+
+    // Who may what.
+    let refused = relaying.fails("carol", "mailq", 77);
+    assert!(refused.contains("is not allowed to view the mail queue"), "{refused}");
+    for script in ["postqueue -f", "sendmail -q", &format!("postqueue -i {}", ids[0]), "postqueue -s one.example"] {
+        let refused = relaying.fails("bob", script, 77);
+        assert!(refused.contains("is not allowed to flush the mail queue"), "{refused}");
+    }
+    let refused = relaying.fails("alice", "postqueue -s two.example", 64);
+    assert!(refused.contains("two.example"), "{refused}");
+    assert!(!relaying.machine.run_as("alice", "cat /var/spool/postfix/flush/*", b"").status.success());
+
+    // One message, the messages for a site, everything.
+    relaying.open(true);
+    relaying.machine.ok_as("alice", &format!("postqueue -i {}", ids[2]), b"");
+    relaying.arrives(&ids[2], "c@two.example");
+    assert_eq!(relaying.count_in("deferred"), 2);
+    let other = relaying.deferred("d@two.example");
+    relaying.open(true);
+    relaying.machine.ok_as("alice", "postqueue -s one.example", b"");
+    relaying.arrives(&ids[0], "a@one.example");
+    relaying.arrives(&ids[1], "b@one.example");
+    assert_eq!(relaying.count_in("deferred"), 1);
+    relaying.machine.ok_as("alice", &format!("sendmail -qI{other}"), b"");
+    relaying.arrives(&other, "d@two.example");
+    for (recipient, script) in [
+        ("e@one.example", "sendmail -qRone.example"),
+        ("f@two.example", "sendmail -q"),
+        ("g@two.example", "postqueue -f"),
+        ("h@two.example", "mailq >/dev/null; sendmail -q"),
+    ] {
+        let id = relaying.deferred(recipient);
+        relaying.open(true);
+        relaying.machine.ok_as("alice", script, b"");
+        relaying.arrives(&id, recipient);
+    }
+    assert_eq!(relaying.machine.ok_as("bob", "mailq", b""), "Mail queue is empty\n");
+
+    // ETRN asks for the same, over SMTP.
+    let id = relaying.deferred("i@one.example");
+    relaying.open(true);
+    relaying.machine.greeted().command("ETRN one.example", 250);
+    relaying.arrives(&id, "i@one.example");
+
+    // While it is down only root sees the queue.
+    let id = relaying.deferred("j@one.example");
+    relaying.machine.ok("postfix stop");
+    let down = relaying.fails("bob", "mailq", 69);
+    assert!(down.contains("mail system is down"), "{down}");
+    let down = relaying.fails("alice", "postqueue -f", 69);
+    assert!(down.contains("mail system is down"), "{down}");
+    let listing = relaying.machine.ok("mailq");
+    assert!(listing.contains(&id) && listing.contains("not now"), "{listing}");
+    relaying.open(true);
+    relaying.machine.ok(START);
+    relaying.machine.ok_as("alice", "postqueue -s one.example", b"");
+    relaying.arrives(&id, "j@one.example");
+}
+
+#[test]
+fn postsuper_and_a_running_queue_manager() {
+    let mut relaying = Relaying::start("");
+    let ids: Vec<String> = (0..8).map(|n| relaying.deferred(&format!("r{n}@two.example"))).collect();
+    let refused = relaying.machine.run_as("alice", "postsuper -d ALL", b"");
+    assert!(!refused.status.success() && said(&refused).contains("superuser"), "{}", said(&refused));
+    assert_eq!(relaying.count_in("deferred"), 8);
+
+    // On hold, one and from standard input; what is on hold is not tried.
+    let told = relaying.machine.ok(&format!("postsuper -h {}", ids[0]));
+    assert!(told.contains("Placed on hold: 1 message"), "{told}");
+    let told = relaying.machine.ok_as("root", "postsuper -h -", format!("{}\n{}\n", ids[1], ids[2]).as_bytes());
+    assert!(told.contains("Placed on hold: 2 messages"), "{told}");
+    let listing = relaying.machine.ok("mailq");
+    assert!(ids[..3].iter().all(|id| listing.contains(&format!("{id}!"))), "{listing}");
+    relaying.open(true);
+    relaying.machine.ok("postqueue -f");
+    for (n, id) in ids.iter().enumerate().skip(3) {
+        relaying.arrives(id, &format!("r{n}@two.example"));
+    }
+    assert_eq!((relaying.count_in("hold"), relaying.sink.wait_for(5).len()), (3, 5));
+
+    // Released: to be tried with the next flush.
+    let told = relaying.machine.ok(&format!("postsuper -H {}", ids[0]));
+    assert!(told.contains("Released from hold: 1 message"), "{told}");
+    let told = relaying.machine.ok("postsuper -H ALL");
+    assert!(told.contains("Released from hold: 2 messages"), "{told}");
+    relaying.machine.ok("postqueue -f");
+    for (n, id) in ids.iter().enumerate().take(3) {
+        relaying.arrives(id, &format!("r{n}@two.example"));
+    }
+
+    // Requeued: through pickup and cleanup again, under another name.
+    let id = relaying.deferred("again@two.example");
+    let told = relaying.machine.ok(&format!("postsuper -r {id}"));
+    assert!(told.contains("Requeued: 1 message"), "{told}");
+    relaying.open(true);
+    relaying.machine.ok("postkick public pickup W");
+    relaying.sink.wait_until("again", |messages| messages.len() == 9);
+    let text = String::from_utf8_lossy(&relaying.sink.wait_for(9)[8].content).into_owned();
+    assert!(text.contains("Subject: again@two.example\r\n") && text.matches("Message-Id:").count() == 1, "{text}");
+    relaying.machine.wait_until("mailq | grep -q 'queue is empty'");
+
+    // Expired by force: returned at the next try; on hold, it is released for that.
+    let (expired, held) = (relaying.deferred("expired@two.example"), relaying.deferred("held@two.example"));
+    let told = relaying.machine.ok(&format!("postsuper -e {expired}"));
+    assert!(told.contains("Force-expired: 1 message"), "{told}");
+    assert!(relaying.machine.ok("mailq").contains(&format!("{expired}#")), "{}", relaying.machine.ok("mailq"));
+    relaying.machine.ok(&format!("postsuper -h {held}; postsuper -f {held}"));
+    assert_eq!(relaying.count_in("hold"), 0);
+    relaying.machine.ok("postqueue -f");
+    for id in [&expired, &held] {
+        relaying.log.wait_for(&[
+            "postfix/qmgr[",
+            &format!("{id}: from=<alice@mail.example.com>, status=force-expired, returned to sender"),
+        ]);
+        relaying.log.wait_for(&[&format!("{id}: removed")]);
+    }
+    relaying.log.wait_for_count("status=sent (delivered to mailbox)", 2);
+    let mailbox = relaying.machine.text("/var/mail/alice");
+    assert_eq!(mailbox.matches("\nSubject: Undelivered Mail Returned to Sender\n").count(), 2, "{mailbox}");
+
+    // Deleted: one, from standard input, all of a queue, all.
+    let ids: Vec<String> = (0..6).map(|n| relaying.deferred(&format!("gone{n}@two.example"))).collect();
+    let told = relaying.machine.ok(&format!("postsuper -d {}", ids[0]));
+    assert!(told.contains("Deleted: 1 message"), "{told}");
+    let told = relaying.machine.ok_as("root", "postsuper -d -", format!("{}\n{}\nABCDEF\n", ids[1], ids[2]).as_bytes());
+    assert!(told.contains("Deleted: 2 messages"), "{told}");
+    relaying.machine.ok(&format!("postsuper -h {}", ids[3]));
+    let told = relaying.machine.ok("postsuper -d ALL hold");
+    assert!(told.contains("Deleted: 1 message"), "{told}");
+    let told = relaying.machine.ok("postsuper -d ALL");
+    assert!(told.contains("Deleted: 2 messages"), "{told}");
+    assert_eq!((relaying.count_in("deferred"), relaying.count_in("defer")), (0, 0));
+    // The queue manager is told nothing, and minds nothing.
+    relaying.machine.ok("postqueue -f");
+    let last = relaying.deferred("last@two.example");
+    relaying.open(true);
+    relaying.machine.ok("postqueue -f");
+    relaying.arrives(&last, "last@two.example");
+    let odd = unexpected(relaying.log.text(), &services_without_program(&relaying.machine));
+    assert!(odd.is_empty(), "{}", odd.join("\n"));
+}
+
+#[test]
+fn only_those_who_may_submit_mail() {
+    let mut relaying = Relaying::start("authorized_submit_users=!bob, static:anyone");
+    for script in ["sendmail alice", "sendmail -t", "printf '' | postdrop -r"] {
+        let output = relaying.machine.run_as("bob", script, b"To: alice\n\nx\n");
+        assert!(!output.status.success(), "{script}");
+        assert!(said(&output).contains("not allowed to submit mail"), "{script}: {}", said(&output));
+    }
+    relaying.machine.ok_as("carol", "sendmail alice", b"Subject: carol may\n\nx\n");
+    relaying.log.wait_for(&["status=sent (delivered to mailbox)"]);
+    assert!(relaying.machine.text("/var/mail/alice").contains("Subject: carol may\n"));
+    let dialogue = b"EHLO x\r\nMAIL FROM:<bob>\r\nRCPT TO:<alice>\r\nQUIT\r\n";
+    let output = relaying.machine.run_as("bob", "sendmail -bs", dialogue);
+    assert!(said(&output).contains("\n451 4.3.0 Error: queue file write error"), "{}", said(&output));
+    assert!(said(&output).contains("not allowed to submit mail"), "{}", said(&output));
+}
+
+/// It asked cleanup, which ordinary users may not. The reference's dialogue is the same but for HELP, SMTPUTF8 and CHUNKING.
+#[test]
+fn an_ordinary_user_speaks_smtp_to_sendmail() {
+    let mut relaying = Relaying::start("");
+    let long = "long ".repeat(2000);
+    let dialogue = format!(
+        "EHLO x\r\nMAIL FROM:<alice@example.com> BODY=8BITMIME RET=HDRS ENVID=abc\r\n\
+         RCPT TO:<bob> NOTIFY=SUCCESS ORCPT=rfc822;x@y\r\nDATA\r\nSubject: bs\r\n\r\n..dot\r\n{long}\r\n.\r\n\
+         MAIL FROM:<>\r\nRSET\r\nMAIL FROM:<>\r\nRCPT TO:<bob>\r\nRCPT TO:<carol>\r\nDATA\r\nSubject: two\r\n\r\n.\r\nVRFY bob\r\nQUIT\r\n"
+    );
+    let told = relaying.machine.ok_as("alice", "sendmail -bs", dialogue.as_bytes());
+    let codes: Vec<&str> =
+        told.lines().filter(|line| line.as_bytes().get(3) == Some(&b' ')).map(|line| &line[..3]).collect();
+    assert_eq!(
+        codes,
+        ["220", "250", "250", "250", "354", "250", "250", "250", "250", "250", "250", "354", "250", "252", "221"],
+        "{told}"
+    );
+    assert_eq!(told.matches("250 2.0.0 Ok: queued as ").count(), 2, "{told}");
+    relaying.log.wait_for_count("status=sent (delivered to mailbox)", 3);
+    let mailbox = relaying.machine.text("/var/mail/bob");
+    assert!(mailbox.contains("\nReceived: by mail.example.com (Posthouse, from userid 1001)\n\tid "), "{mailbox}");
+    assert!(
+        mailbox
+            .contains("\nReceived: from x (localhost [127.0.0.1])\n\tby mail.example.com (Posthouse) with ESMTP id ")
+    );
+    assert!(mailbox.contains("\n\tfor <bob>; "), "{mailbox}");
+    assert!(mailbox.contains(&format!("\n.dot\n{long}\n")), "{mailbox}");
+    // NOTIFY=SUCCESS came along.
+    relaying.log.wait_for(&["sender delivery status notification"]);
+    let listed = relaying.machine.ok("find /var/spool/postfix/maildrop -type f | wc -l");
+    assert_eq!(listed.trim(), "0", "what was begun and not ended is gone");
 }
