@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use posthouse_tests::machine::said;
-use posthouse_tests::{Log, Machine, Sink};
+use posthouse_tests::{Log, Machine, Sink, Suite};
 
 /// The configuration that Debian's package makes for an "Internet Site": its answers, in its order, by the reference's own
 /// postconf and newaliases.
@@ -467,4 +467,98 @@ fn an_ordinary_user_speaks_smtp_to_sendmail() {
     relaying.log.wait_for(&["sender delivery status notification"]);
     let listed = relaying.machine.ok("find /var/spool/postfix/maildrop -type f | wc -l");
     assert_eq!(listed.trim(), "0", "what was begun and not ended is gone");
+}
+
+/// The shell blocks of the README's part about taking Postfix's place.
+fn readme_blocks() -> Vec<String> {
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+    let readme = std::fs::read_to_string(readme).expect("README.md");
+    let part =
+        readme.split("## In Postfix's place").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("the part");
+    part.split("```sh\n").skip(1).map(|rest| rest.split("```").next().expect("an end").to_owned()).collect()
+}
+
+/// Lets dpkg know that the package is installed, as it is on the machine that README speaks of.
+const INSTALLED: &str = r#"
+set -eu
+(cd "$1" && find usr etc -printf '/%p\n') >/var/lib/dpkg/info/postfix.list
+printf '\nPackage: postfix\nStatus: install ok installed\nPriority: optional\nSection: mail\nMaintainer: nobody <nobody@example.com>\nArchitecture: amd64\nVersion: 3.7.11-0+deb12u1\nDescription: mail\n' >>/var/lib/dpkg/status
+for account in posthouse-in posthouse-out posthouse-dns; do userdel "$account"; done
+"#;
+
+#[test]
+fn the_way_into_postfix_s_place_and_back() {
+    let blocks = readme_blocks();
+    let [build, there, back] = &blocks[..] else { panic!("not three blocks: {blocks:#?}") };
+    assert_eq!(build, "cargo build --release --workspace\n");
+    let machine = Machine::boot();
+    machine.unpack_reference();
+    machine.ok(DEBIAN);
+    machine.ok(&format!("set -- {}; {INSTALLED}", Suite::reference_root().display()));
+    machine.ok(&format!("mkdir -p /var/src/target; ln -s {} /var/src/target/release", Suite::ours().daemons.display()));
+    let open = Arc::new(AtomicBool::new(false));
+    let is_open = Arc::clone(&open);
+    let sink = Sink::over(machine.listen(2525), move |line| {
+        let refused = line.starts_with("RCPT") && !is_open.load(Ordering::Relaxed);
+        refused.then(|| "450 4.7.1 not now".to_owned())
+    });
+    machine.ok("postconf -e 'relayhost=[127.0.0.1]:2525'");
+    let mut log = machine.log();
+
+    // Debian's Postfix, with mail in its queue.
+    machine.ok("postfix start");
+    machine.ok_as(
+        "alice",
+        "sendmail one@dest.example; sendmail two@dest.example; sendmail bob",
+        b"Subject: old\n\nx\n",
+    );
+    log.wait_for_count("status=deferred", 2);
+    log.wait_for(&["to=<bob@mail.example.com>", "status=sent"]);
+    machine.wait_until("[ $(find /var/spool/postfix/deferred -type f | wc -l) = 2 ]");
+    let before = machine.ok("dpkg-divert --list; cd /etc/postfix; sha256sum main.cf master.cf");
+
+    // Ours, by the very commands.
+    let told = machine.ok(&format!("set -e; cd /var/src; {there}"));
+    assert!(!told.contains("warning") && !told.contains("fatal"), "{told}");
+    log.wait_for(&["postfix/master[", "daemon started -- version 3.12"]);
+    machine.greeted().message("", &["bob@mail.example.com"], "Subject: new\r\n\r\nx\r\n");
+    machine.ok_as("alice", "sendmail three@dest.example", b"Subject: new\n\nx\n");
+    log.wait_for_count("status=deferred", 3);
+    let listing = machine.ok_as("bob", "mailq", b"");
+    assert!(listing.contains("one@dest.example") && listing.ends_with("in 3 Requests.\n"), "{listing}");
+    let smtpd = machine.ok("ps -o user= -C smtpd,smtp,resolver | sort -u");
+    assert_eq!(smtpd.split_whitespace().count(), 3, "an account each: {smtpd}");
+    open.store(true, Ordering::Relaxed);
+    machine.ok_as(
+        "alice",
+        &format!(
+            "postqueue -i {}",
+            listing.lines().nth(1).and_then(|line| line.split([' ', '*']).next()).expect("an id")
+        ),
+        b"",
+    );
+    let _ = sink.wait_for(1);
+    open.store(false, Ordering::Relaxed);
+    machine.wait_until("[ $(find /var/spool/postfix/deferred -type f | wc -l) = 2 ]");
+    assert!(machine.text("/var/mail/bob").contains("Subject: new\n"));
+    machine.ok("echo 'info: carol' >>/etc/aliases; newaliases");
+
+    // And back: the same queue, the new alias.
+    let told = machine.ok(&format!("set -e; cd /var/src; {back}"));
+    assert!(!told.contains("fatal"), "{told}");
+    log.wait_for(&["postfix/master[", "daemon started -- version 3.7"]);
+    assert_eq!(machine.ok("dpkg-divert --list; cd /etc/postfix; sha256sum main.cf master.cf"), before);
+    assert!(machine.ok("postconf -d mail_version").contains("3.7"));
+    open.store(true, Ordering::Relaxed);
+    machine.ok_as("alice", "postqueue -f", b"");
+    assert_eq!(sink.wait_for(3).len(), 3);
+    machine.greeted().message("", &["info@mail.example.com"], "Subject: after\r\n\r\nx\r\n");
+    machine.wait_until("grep -q 'Subject: after' /var/mail/carol");
+    assert_eq!(
+        machine.ok(
+            "find /usr/sbin /usr/lib/postfix -name '*.postfix'; ls /usr/lib/postfix/sbin/resolver 2>/dev/null || true"
+        ),
+        ""
+    );
+    machine.ok("postfix stop");
 }
