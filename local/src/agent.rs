@@ -49,6 +49,10 @@ impl BlockingAgent for Local {
         })
     }
 
+    fn changed_table(&self) -> Option<String> {
+        self.aliases.changed_table().or_else(|| self.resolver.changed_table())
+    }
+
     fn deliver(&mut self, job: &mut BlockingJob<'_>) {
         job.connected();
         for index in 0..job.request.recipients.len() {

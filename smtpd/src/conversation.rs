@@ -253,6 +253,8 @@ impl Conversation {
         for note in self.session.take_notes() {
             let client = &self.peer.display;
             match note {
+                // Programs of this machine write everything at once, and may.
+                Note::ImproperPipelining(..) if self.peer.stand_alone => {}
                 Note::ImproperPipelining(verb, text) => log::lines::improper_pipelining(verb.name(), client, &text),
                 Note::NonSmtpCommand(text) => log::lines::non_smtp_command(client, &text),
                 Note::IllegalAddress(verb, text) => {

@@ -10,6 +10,7 @@ mod execute;
 mod footer;
 mod notice;
 mod notice_gate;
+mod postdrop;
 mod received;
 pub mod restrictions;
 mod rewrite_context;

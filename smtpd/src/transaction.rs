@@ -2,11 +2,14 @@
 
 use std::cell::RefCell;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 use ipc::cleanup::{Action, Begin, FromCleanup, Recipient, Refusal, Sender, ToCleanup};
 use ipc::{Connection, Kind};
 use queue::QueueId;
+
+use crate::postdrop::Postdrop;
 
 /// Idle connections that are kept.
 const MOST_IDLE: usize = 32;
@@ -17,6 +20,8 @@ pub(crate) struct Pool {
     path: PathBuf,
     timeout: Duration,
     idle: RefCell<Vec<Connection>>,
+    /// Where messages go instead of to cleanup.
+    postdrop: Option<Rc<Postdrop>>,
 }
 
 /// A message that is being handed to cleanup. Dropping it anywhere before its end drops the message.
@@ -35,7 +40,12 @@ pub(crate) struct Transaction {
 
 impl Pool {
     pub(crate) fn new(path: PathBuf, timeout: Duration) -> Pool {
-        Pool { path, timeout, idle: RefCell::default() }
+        Pool { path, timeout, idle: RefCell::default(), postdrop: None }
+    }
+
+    /// For a server that runs with the rights of an ordinary user.
+    pub(crate) fn of_postdrop(postdrop: Postdrop, timeout: Duration) -> Pool {
+        Pool { postdrop: Some(Rc::new(postdrop)), ..Pool::new(PathBuf::from("postdrop"), timeout) }
     }
 
     async fn connection(&self) -> Result<Connection, ipc::Error> {
@@ -44,7 +54,10 @@ impl Pool {
             match idle {
                 Some(connection) if connection.is_idle_and_open() => return Ok(connection),
                 Some(_) => {}
-                None => return Ok(Connection::connect(&self.path).await?),
+                None => match &self.postdrop {
+                    Some(postdrop) => return Ok(postdrop.connect()?),
+                    None => return Ok(Connection::connect(&self.path).await?),
+                },
             }
         }
     }

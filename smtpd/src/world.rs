@@ -59,8 +59,7 @@ impl World {
     /// A table that has changed since it was opened.
     pub(crate) fn changed(&self) -> Option<String> {
         let named = self.access.iter().find_map(Maps::changed_table).or_else(|| self.mynetworks.changed_table());
-        let routed = || (self.routing.changed() || self.recipients.changed()).then(|| "of recipients".to_owned());
-        named.or_else(routed)
+        named.or_else(|| self.routing.changed_table()).or_else(|| self.recipients.changed_table())
     }
 
     /// Local parts that notices of our own come from: replies to them are not refused.

@@ -215,6 +215,20 @@ impl Config {
         })
     }
 
+    /// Debian's Postfix reads `myorigin` from a file when it is the name of one (`/etc/mailname`), and its installation
+    /// sets it so: the first line counts.
+    fn origin_domain(text: String) -> Result<String, Error> {
+        if !text.starts_with('/') {
+            return Ok(text);
+        }
+        let content = read_file(Path::new(&text))?;
+        let line = content.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        match std::str::from_utf8(line).map(str::trim) {
+            Ok(domain) if !domain.is_empty() => Ok(domain.to_owned()),
+            _ => Err(Error::Host { name: "myorigin", reason: format!("no domain in the first line of {text}") }),
+        }
+    }
+
     fn default_networks(&self) -> Result<String, Error> {
         host::mynetworks(&self.own_interfaces()?, &self.string("mynetworks_style")?)
     }
@@ -280,7 +294,10 @@ struct Parameters<'a> {
 
 impl Names for Parameters<'_> {
     fn value(&mut self, name: &str) -> Result<Option<Vec<u8>>, ExpansionError> {
-        match self.config.text(name) {
+        let text = self.config.text(name);
+        let text =
+            if name == "myorigin" { text.and_then(|text| text.map(Config::origin_domain).transpose()) } else { text };
+        match text {
             Ok(text) => Ok(text.map(String::into_bytes)),
             Err(error) => {
                 let reason = ExpansionError::Nesting(name.to_owned());

@@ -88,10 +88,10 @@ impl Recipients {
         })
     }
 
-    /// True when a table has changed since it was opened.
+    /// A table that has changed since it was opened, as the log line shows it.
     #[must_use]
-    pub fn changed(&self) -> bool {
-        self.rewriting.iter().chain([&self.local, &self.virtual_mailbox, &self.relay]).any(Maps::changed)
+    pub fn changed_table(&self) -> Option<String> {
+        self.rewriting.iter().chain([&self.local, &self.virtual_mailbox, &self.relay]).find_map(Maps::changed_table)
     }
 
     /// Whether a resolved recipient exists. `address` is what the client said, completed; `route` where it goes.

@@ -236,7 +236,17 @@ impl Boot {
             log::set_reconnect(move || control.tell(&ipc::master::ToMaster::SyslogPlease));
         }
         let jail = self.startup.chroot.then_some(Path::new("."));
-        match account.identity(&self.startup.config)?.filter(|_| self.unprivileged) {
+        let identity = account.identity(&self.startup.config)?.filter(|_| self.unprivileged);
+        if jail.is_some() && sys::accounts::is_announced() {
+            // Its child asks the system for accounts from outside, with the rights of the service.
+            let prepare = || {
+                let dropped = identity.as_ref().is_none_or(|one| privileges::drop_privileges(one, None).is_ok());
+                confine();
+                dropped
+            };
+            sys::accounts::answer_from_outside(prepare).map_err(StartError::system("process for account lookups"))?;
+        }
+        match identity {
             Some(identity) => {
                 privileges::drop_privileges(&identity, jail)?;
                 sandbox::enter(&self.startup, account);

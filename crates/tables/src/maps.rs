@@ -179,7 +179,7 @@ impl Maps {
         Ok(None)
     }
 
-    /// Whether a table's file changed: the worker drains and is replaced. Cheap: files are looked at once a second.
+    /// Whether a table's file changed: the worker drains and is replaced.
     #[must_use]
     pub fn changed(&self) -> bool {
         self.members.iter().any(|member| matches!(member, Member::Open(table) if table.changed()))

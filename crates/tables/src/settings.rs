@@ -26,7 +26,7 @@ impl Default for Settings {
             lmdb_map_size: 16_777_216,
             open_error_is_fatal: false,
             proxy_read_maps: Vec::new(),
-            default_database_type: "lmdb".to_owned(),
+            default_database_type: "hash".to_owned(),
         }
     }
 }

@@ -350,9 +350,10 @@ pub(crate) async fn announce(qmgr: &Harness<Qmgr>, ids: &[&QueueId]) -> Connecti
     connection
 }
 
-/// Waits until something holds.
+/// Waits until something holds. What tests look at changes only when a task of this event loop runs: each look comes
+/// after all others had their turn.
 pub(crate) async fn until(mut holds: impl FnMut() -> bool) {
     while !holds() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::task::yield_now().await;
     }
 }

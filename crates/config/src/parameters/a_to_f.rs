@@ -87,7 +87,7 @@ pub(super) static ROWS: &[Parameter] = &[
     later("debug_peer_list", Builtin, Str, "", 0, 0, "all", "2.9", "", "peers for which verbose logging is raised"),
     later("debugger_command", Builtin, Str, "", 0, 0, "all (debug_process)", "<=1.0", "", "shell command run by daemon -D option"),
     later("default_cache_db_type", Builtin, Str, "lmdb", 1, 0, "all", "3.11", "", "table type for cache databases such as verify"),
-    used("default_database_type", Builtin, Str, "lmdb", 1, 0, "all", "3.11", "", "table type assumed by postmap and postalias"),
+    used("default_database_type", Builtin, Str, "hash", 1, 0, "all", "3.11", "", "table type assumed by postmap and postalias"),
     used("default_delivery_slot_cost", Builtin, Int, "5", 0, 0, "qmgr", "<=1.0", "", "deliveries needed to earn one preemption slot"),
     used("default_delivery_slot_discount", Builtin, Int, "50", 0, 100, "qmgr", "<=1.0", "", "percent of slots needed before preemption starts"),
     used("default_delivery_slot_loan", Builtin, Int, "3", 0, 0, "qmgr", "<=1.0", "", "slots lent in advance for preemption"),
