@@ -84,9 +84,26 @@ fn confinement(startup: &Startup, account: Account) -> Confinement {
     Confinement { paths, connects: internet, binds: account == Account::MailOut, calls: Calls { writes, internet } }
 }
 
+/// What the process keeps that asks the system for accounts on behalf of a program in a jail: name services have their
+/// settings below `/etc`, and some ask over the network.
+fn lookup_confinement() -> Confinement {
+    let mut paths = vec![(PathBuf::from("/dev/null"), Access::Write), (PathBuf::from("/etc"), Access::Read)];
+    paths.extend(SYSTEM_FILES.iter().map(|path| (PathBuf::from(path), Access::Read)));
+    Confinement { paths, connects: true, binds: false, calls: Calls { writes: false, internet: true } }
+}
+
 /// Confines this process, in its jail and under its account; a kernel that cannot is no reason to stop (master says so
 /// once).
 pub(crate) fn enter(startup: &Startup, account: Account) {
+    give_up(startup, account, || confinement(startup, account));
+}
+
+/// Confines the process that asks for accounts, outside of the jail.
+pub(crate) fn enter_for_lookups(startup: &Startup, account: Account) {
+    give_up(startup, account, lookup_confinement);
+}
+
+fn give_up(startup: &Startup, account: Account, kept: impl FnOnce() -> Confinement) {
     let wanted = startup.config.bool("daemon_sandbox").unwrap_or(true);
     if account == Account::Root {
         return;
@@ -96,7 +113,7 @@ pub(crate) fn enter(startup: &Startup, account: Account) {
         let _ = nix::sys::prctl::set_no_new_privs();
         return;
     }
-    match confine::enter(&confinement(startup, account)) {
+    match confine::enter(&kept()) {
         Ok(Confined { files, network, calls }) => {
             log::debug!("confined: files {files}, network {network}, system calls {calls}");
         }

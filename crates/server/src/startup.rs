@@ -241,7 +241,7 @@ impl Boot {
             // Its child asks the system for accounts from outside, with the rights of the service.
             let prepare = || {
                 let dropped = identity.as_ref().is_none_or(|one| privileges::drop_privileges(one, None).is_ok());
-                confine();
+                sandbox::enter_for_lookups(&self.startup, account);
                 dropped
             };
             sys::accounts::answer_from_outside(prepare).map_err(StartError::system("process for account lookups"))?;
