@@ -49,7 +49,7 @@ impl Session {
     pub async fn open(target: &Target, settings: &Settings) -> Result<Session, Trouble> {
         let stream = match timeout_or_never(settings.timeouts.connect, connect(target, settings)).await {
             Some(Ok(stream)) => stream,
-            Some(Err(error)) => return Err(Trouble::Connect(errno_text(&error))),
+            Some(Err(error)) => return Err(Trouble::Connect(sys::reason(&error))),
             None => return Err(Trouble::Connect("Connection timed out".to_owned())),
         };
         let mut session = Session {
@@ -215,14 +215,6 @@ impl Stream {
             Stream::Tcp(stream) => to(stream, bytes).await,
             Stream::Unix(stream) => to(stream, bytes).await,
         }
-    }
-}
-
-/// The C library's text of an error, without Rust's number behind it, as log readers know it.
-fn errno_text(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(number) => nix::errno::Errno::from_raw(number).desc().to_owned(),
-        None => error.to_string(),
     }
 }
 
