@@ -309,9 +309,9 @@ fn queue_files() {
 
 #[test]
 fn frames_between_daemons() {
-    use ipc::cleanup::{Begin, Recipient, ToCleanup};
+    use ipc::cleanup::{Recipient, ToCleanup};
     let mut wire = Vec::new();
-    ipc::frame::put_message(&mut wire, &ToCleanup::Begin(Box::new(Begin::default()))).expect("a frame");
+    ipc::frame::put_message(&mut wire, &ToCleanup::Begin(Box::default())).expect("a frame");
     let recipient = Recipient { address: "a@b.example".into(), ..Recipient::default() };
     ipc::frame::put_message(&mut wire, &ToCleanup::Recipient(recipient)).expect("a frame");
     ipc::frame::put_raw(&mut wire, ipc::Kind::Data, b"Subject: x\n");

@@ -6,12 +6,14 @@
 //!
 //! * [`parse`] reads the paths of MAIL FROM and RCPT TO;
 //! * [`header`] reads the address lists of headers into tokens that can be changed and written back;
+//! * [`lexical`] finds where quoted-strings and comments end;
 //! * [`split`] and [`Delimiters`] take addresses apart;
 //! * [`domain`] checks and compares host names and address literals.
 
 pub mod domain;
 mod extension;
 pub mod header;
+pub mod lexical;
 pub mod parse;
 mod quote;
 
