@@ -2,6 +2,7 @@
 
 mod read;
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,6 +31,23 @@ pub struct Config {
 struct Value {
     text: String,
     origin: Origin,
+}
+
+thread_local! {
+    /// Names whose default is being computed.
+    static COMPUTED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Computes the default of `name`, which depends on other values; where these depend on it in turn
+/// (`myhostname = mx.$mydomain` alone), it is empty for them.
+fn computed(name: &str, default: impl FnOnce() -> Result<String, Error>) -> Result<String, Error> {
+    if COMPUTED.with_borrow(|names| names.iter().any(|one| one == name)) {
+        return Ok(String::new());
+    }
+    COMPUTED.with_borrow_mut(|names| names.push(name.to_owned()));
+    let outcome = default();
+    COMPUTED.with_borrow_mut(Vec::pop);
+    outcome
 }
 
 impl Config {
@@ -185,9 +203,9 @@ impl Config {
             return Ok(Some(value.text.clone()));
         }
         match name {
-            "myhostname" => self.default_hostname().map(Some),
-            "mydomain" => self.default_domain().map(Some),
-            "mynetworks" => self.default_networks().map(Some),
+            "myhostname" => computed(name, || self.default_hostname()).map(Some),
+            "mydomain" => computed(name, || self.default_domain()).map(Some),
+            "mynetworks" => computed(name, || self.default_networks()).map(Some),
             _ => Ok(parameters::find(name).map(|row| row.default.to_owned())),
         }
     }

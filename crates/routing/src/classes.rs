@@ -101,11 +101,12 @@ impl Classes {
         &self.own_addresses
     }
 
-    /// A table behind a list that has changed since it was opened, as the log line shows it.
+    /// The first table behind a list that has changed since it was opened, as the log line shows it.
     #[must_use]
     pub fn changed_table(&self) -> Option<String> {
-        let lists = [&self.local, &self.virtual_alias, &self.virtual_mailbox, &self.relay];
-        lists.iter().find_map(|list| list.changed_table())
+        [&self.local, &self.virtual_alias, &self.virtual_mailbox, &self.relay]
+            .into_iter()
+            .find_map(MatchList::changed_table)
     }
 }
 

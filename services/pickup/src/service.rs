@@ -79,7 +79,7 @@ impl Service {
             match entry {
                 Ok(id) => found.push_back(id),
                 Err(error) => {
-                    log::warning!("scan maildrop: {error}");
+                    log::warning!("scan maildrop: {}", sys::reason(&error));
                     break;
                 }
             }
@@ -103,7 +103,7 @@ impl Service {
             Ok(submission) => submission,
             Err(Unfit::NotReady) => return,
             Err(Unfit::Io(error)) => {
-                log::warning!("open maildrop/{name}: {error}");
+                log::warning!("open maildrop/{name}: {}", sys::reason(&error));
                 return;
             }
             Err(unfit @ Unfit::Malformed { .. }) => {
@@ -116,7 +116,7 @@ impl Service {
         match outcome.unwrap_or(Err(Error::Cleanup(ipc::Error::Timeout))) {
             Ok(_) => {
                 if let Err(error) = self.spool.remove(Directory::Maildrop, &name) {
-                    log::warning!("remove maildrop/{name}: {error}");
+                    log::warning!("remove maildrop/{name}: {}", sys::reason(&error));
                 }
             }
             Err(error) if error.is_lasting() => {
@@ -146,7 +146,7 @@ impl Service {
     fn put_aside(&self, name: &QueueId) {
         match self.spool.rename(name, Directory::Maildrop, Directory::Corrupt) {
             Ok(()) => log::warning!("saving corrupt file \"{name}\" from queue \"maildrop\" to queue \"corrupt\""),
-            Err(error) => log::warning!("rename maildrop/{name} to corrupt: {error}"),
+            Err(error) => log::warning!("rename maildrop/{name} to corrupt: {}", sys::reason(&error)),
         }
     }
 }

@@ -37,7 +37,7 @@ pub(crate) enum Unfit {
     #[error("not ready")]
     NotReady,
     /// It cannot be opened or read now.
-    #[error("{0}")]
+    #[error("{}", sys::reason(.0))]
     Io(#[from] io::Error),
     /// It will never be right.
     #[error("uid={uid}: {problem}")]

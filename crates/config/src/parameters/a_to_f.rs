@@ -109,7 +109,7 @@ pub(super) static ROWS: &[Parameter] = &[
     used("default_recipient_refill_limit", Builtin, Int, "100", 1, 0, "qmgr", "2.4", "", "recipient count triggering a refill"),
     used("default_transport", Builtin, Str, "smtp", 1, 0, "trivial-rewrite", "1.0", "", "transport for non-local, non-relay domains"),
     used("default_transport_rate_delay", Builtin, Time, "0s", 0, 0, "qmgr", "3.1", "", "minimum gap between deliveries over one transport"),
-    later("default_verp_delimiters", Builtin, Str, "+=", 2, 2, "all", "1.1", "", "the two characters used for VERP encoding"),
+    used("default_verp_delimiters", Builtin, Str, "+=", 2, 2, "all", "1.1", "", "the two characters used for VERP encoding"),
     used("defer_code", Builtin, Int, "450", 0, 0, "smtpd", "<=1.0", "", "SMTP code for defer restriction"),
     used("defer_service_name", Builtin, Str, "defer", 1, 0, "all", "2.0", "", "master.cf name of defer service"),
     used("defer_transports", Builtin, Str, "", 0, 0, "qmgr", "2.0", "", "transports whose mail waits for explicit flush"),

@@ -245,7 +245,7 @@ pub(super) static ROWS: &[Parameter] = &[
     later("multi_instance_enable", Builtin, Bool, "no", 0, 0, "all", "2.6", "", "whether this instance may start"),
     later("multi_instance_group", Builtin, Str, "", 0, 0, "all", "2.6", "", "group label of instance"),
     used("multi_instance_name", Builtin, Str, "", 0, 0, "all", "2.6", "", "unique name of instance"),
-    later("multi_instance_wrapper", Builtin, Str, "", 0, 0, "all", "2.6", "", "program running commands over all instances"),
+    used("multi_instance_wrapper", Builtin, Str, "", 0, 0, "all", "2.6", "", "program running commands over all instances"),
     used("multi_recipient_bounce_reject_code", Builtin, Int, "550", 0, 0, "smtpd", "2.1", "", "SMTP code for reject_multi_recipient_bounce"),
     used("mydestination", Builtin, Str, "$myhostname, localhost.$mydomain, localhost", 0, 0, "all", "1.0", "", "domains delivered via local_transport"),
     used("mydomain", Builtin, Str, "", 1, 0, "all", "<=1.0", "", "parent domain of this host"),

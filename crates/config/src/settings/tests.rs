@@ -151,3 +151,22 @@ fn options_come_last() {
     assert_eq!(c.string("relayhost").unwrap(), "x");
     assert!(c.set_option("nothing").is_err());
 }
+
+/// Fixed: these overflowed the stack. Found by tests/tests/mutations.rs.
+#[test]
+fn defaults_that_are_computed_from_each_other_come_to_an_end() {
+    let cases = [
+        ("myhostname = mx.$mydomain", "mx.localdomain", "localdomain"),
+        ("mydomain = x.$myhostname", "vm.x.", "x.vm.x."),
+        ("inet_interfaces = $mynetworks", "vm.localdomain", "localdomain"),
+        ("inet_protocols = $mynetworks", "vm.localdomain", "localdomain"),
+        ("mynetworks_style = $mynetworks", "vm.localdomain", "localdomain"),
+    ];
+    for (text, hostname, domain) in cases {
+        let c = config(text).with_host(Host::fixed("vm", vec![]));
+        assert_eq!(c.string("myhostname").unwrap(), hostname, "{text}");
+        assert_eq!(c.string("mydomain").unwrap(), domain, "{text}");
+        let _ = c.string("mynetworks");
+    }
+    assert!(config("mydomain = $mydomain").string("mydomain").is_err());
+}
