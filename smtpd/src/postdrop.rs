@@ -331,7 +331,7 @@ mod tests {
         let list = b"protocol\0postdrop_protocol\0queue_id\0AB12\0\0";
         assert_eq!(field(list, b"queue_id"), Some("AB12".into()));
         assert_eq!(field(list, b"AB12"), None);
-        assert_eq!(field(b"status\0004\0reason\0\0\0", b"status"), Some("4".into()));
+        assert_eq!(field(b"status\x004\0reason\0\0\0", b"status"), Some("4".into()));
     }
 
     #[test]
