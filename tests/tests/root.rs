@@ -42,6 +42,18 @@ fn identity(process: Pid) -> (Vec<u32>, String) {
     (line("Uid:").split_whitespace().map(|id| id.parse().expect("a number")).collect(), line("CapPrm:"))
 }
 
+/// Whether set-uid programs have no effect below a process, and how its system calls are restricted (2: by a filter).
+fn confinement(process: Pid) -> (String, String) {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("status");
+    let line =
+        |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned();
+    (line("NoNewPrivs:"), line("Seccomp:"))
+}
+
+fn filters_exist() -> bool {
+    fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail").is_ok_and(|actions| actions.contains("errno"))
+}
+
 #[test]
 fn each_daemon_has_its_account_and_root_directory() {
     need_root();
@@ -68,6 +80,9 @@ fn each_daemon_has_its_account_and_root_directory() {
         };
         report.push_str(&format!("{program}: {account}, {}\n", root.display()));
         assert_eq!(uids, [uid_of(account); 4], "{program}");
+        let (no_new_privileges, filter) = confinement(process);
+        assert_eq!(no_new_privileges == "1", program != "master", "{program}");
+        assert!(filter == "2" || program == "master" || !filters_exist(), "{program}: {filter}");
         let expected = if in_jail { instance.spool() } else { "/".into() };
         if program != "resolver" {
             assert_eq!(root, expected, "{program}");
