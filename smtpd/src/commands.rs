@@ -36,6 +36,7 @@ impl Conversation {
             pipelines_unasked: self.session.pipelines_unasked(),
             discarded: self.wishes.discard,
             etrn_domain: None,
+            tls: self.tls.clone(),
         }
     }
 
@@ -47,6 +48,8 @@ impl Conversation {
             Task::Data => self.data().await,
             Task::Verify(path) => self.verify(&path).await,
             Task::Etrn(domain) => self.etrn(domain).await,
+            // The driver does this one: it changes what is under the session.
+            Task::StartTls => {}
             Task::Reset => {
                 self.forget().await;
                 self.session.accept();
@@ -187,7 +190,9 @@ impl Conversation {
         let service = Rc::clone(&self.service);
         let Some(mail) = self.mail.clone() else { return false };
         let address = self.peer.address.to_string();
-        let Ok(rewrite_local) = service.rewrite_clients.contain(&self.peer.name, &address, &service.world).await else {
+        let tls = self.tls.as_deref();
+        let Ok(rewrite_local) = service.rewrite_clients.contain(&self.peer.name, &address, tls, &service.world).await
+        else {
             let subject = self.subject();
             self.refuse_plainly(b"451 4.3.0 Temporary lookup error", Problems::DATA, &subject);
             return false;
@@ -210,7 +215,7 @@ impl Conversation {
                 Body::SevenBit => Encoding::SevenBit,
                 Body::EightBitMime => Encoding::EightBit,
             }),
-            received: Some(received::received(&self.peer, helo, protocol, settings.hide_client)),
+            received: Some(self.received_header()),
             ..Begin::default()
         };
         let sender = Sender {
@@ -234,6 +239,19 @@ impl Conversation {
                 false
             }
         }
+    }
+
+    /// The beginning of the Received header; `with ESMTPS` and the like say how the message came (RFC 3848).
+    fn received_header(&self) -> ipc::cleanup::Received {
+        let service = &self.service;
+        let secure = if self.tls.is_some() && self.session.protocol() == "ESMTP" { "S" } else { "" };
+        let protocol = format!("{}{secure}", self.session.protocol());
+        let hidden = service.settings.hide_client;
+        let mut received = received::received(&self.peer, self.session.helo(), &protocol, hidden);
+        if let (Some(tls), Some(facts), false) = (&service.tls, &self.tls, hidden) {
+            received.from.extend(tls.received_lines(facts).into_iter().map(BString::from));
+        }
+        received
     }
 
     /// What decisions about the whole message are about: its recipient counts only when it is the only one.

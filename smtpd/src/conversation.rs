@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bstr::BString;
 use log::lines::CommandCount;
 use server::Worker;
-use smtp_proto::server::{Deadline, Ending, MailCommand, Note, Session, Step, finish_reply};
+use smtp_proto::server::{Deadline, Ending, MailCommand, Note, Session, Step, Task, finish_reply};
 
 use crate::client::Peer;
 use crate::execute::{Done, Wishes};
@@ -45,6 +45,8 @@ pub(crate) struct Conversation {
     pub(crate) first_recipient: Option<BString>,
     /// Pending defer_if_permit and defer_if_reject, after the client, HELO and sender lists.
     pub(crate) carried: [Carried; 3],
+    /// What is known about TLS, once there is any.
+    pub(crate) tls: Option<Rc<tls::TlsFacts>>,
     said: bool,
 }
 
@@ -72,6 +74,7 @@ impl Conversation {
             mail: None,
             first_recipient: None,
             carried: Default::default(),
+            tls: None,
             said: false,
             service,
         }
@@ -80,10 +83,7 @@ impl Conversation {
     /// Serves the client to the end.
     pub(crate) async fn run(mut self) {
         log::lines::connect(&self.peer.display);
-        let outcome = match Box::pin(self.greet()).await {
-            Ok(()) => self.converse().await,
-            Err(broken) => Err(broken),
-        };
+        let outcome = self.serve().await;
         self.log_ending(&outcome);
         if let Some(transaction) = self.transaction.take() {
             self.service.pool.abort(transaction).await;
@@ -100,6 +100,14 @@ impl Conversation {
             })
             .collect();
         log::lines::disconnect(&self.peer.display, &counts);
+    }
+
+    async fn serve(&mut self) -> Result<Ending, Broken> {
+        Box::pin(self.wrap()).await?;
+        Box::pin(self.greet()).await?;
+        let ending = self.converse().await?;
+        self.stream.close();
+        Ok(ending)
     }
 
     fn log_ending(&self, outcome: &Result<Ending, Broken>) {
@@ -136,6 +144,9 @@ impl Conversation {
     }
 
     async fn greet(&mut self) -> Result<(), Broken> {
+        if self.session.is_closing() {
+            return self.collect().await;
+        }
         let mut refused = None;
         if !self.service.settings.policy.delay_reject && !self.peer.stand_alone {
             let subject = self.subject();
@@ -169,6 +180,7 @@ impl Conversation {
                     }
                     self.read().await?;
                 }
+                Step::Do(Task::StartTls) => Box::pin(self.start_tls()).await?,
                 Step::Content => Box::pin(self.content()).await?,
                 Step::Do(task) => Box::pin(self.task(task)).await?,
                 Step::Close(ending) => {
@@ -207,7 +219,7 @@ impl Conversation {
     }
 
     /// Moves the session's replies to the output, with the pauses that a client with many errors earns.
-    async fn collect(&mut self) -> Result<(), Broken> {
+    pub(crate) async fn collect(&mut self) -> Result<(), Broken> {
         let replies = self.session.take_output();
         let delays = self.session.take_delays();
         let pause = self.service.settings.error_sleep * delays;
@@ -249,7 +261,7 @@ impl Conversation {
         }
     }
 
-    fn log_notes(&mut self) {
+    pub(crate) fn log_notes(&mut self) {
         for note in self.session.take_notes() {
             let client = &self.peer.display;
             match note {

@@ -16,6 +16,7 @@ pub mod restrictions;
 mod rewrite_context;
 mod service;
 mod settings;
+mod starttls;
 mod storage;
 mod stream;
 mod transaction;

@@ -3,14 +3,16 @@
 use config::Config;
 use tables::{Flags, Maps};
 
-use crate::restrictions::{Lookup, TableFailure};
+use crate::restrictions::{ClientCertificates, Lookup, TableFailure};
 use crate::world::World;
 
 enum Rule {
     InetInterfaces,
     Mynetworks,
-    /// SASL and TLS: nobody.
+    /// SASL: nobody.
     Nobody,
+    /// `permit_tls_clientcerts`, `permit_tls_all_clientcerts`
+    Certificate(ClientCertificates),
     Table(Maps),
     Unknown(String),
 }
@@ -29,7 +31,9 @@ impl RewriteClients {
             rules.push(match word.to_ascii_lowercase().as_str() {
                 "permit_inet_interfaces" => Rule::InetInterfaces,
                 "permit_mynetworks" => Rule::Mynetworks,
-                "permit_sasl_authenticated" | "permit_tls_clientcerts" | "permit_tls_all_clientcerts" => Rule::Nobody,
+                "permit_sasl_authenticated" => Rule::Nobody,
+                "permit_tls_clientcerts" => Rule::Certificate(ClientCertificates::Listed),
+                "permit_tls_all_clientcerts" => Rule::Certificate(ClientCertificates::Trusted),
                 "check_address_map" => table(config, title, &words.next().unwrap_or_default())?,
                 _ if word.contains(':') => table(config, title, &word)?,
                 _ => Rule::Unknown(word),
@@ -46,12 +50,19 @@ impl RewriteClients {
     }
 
     /// True when the client's mail is completed as our own.
-    pub(crate) async fn contain(&self, name: &str, address: &str, world: &World) -> Result<bool, TableFailure> {
+    pub(crate) async fn contain(
+        &self,
+        name: &str,
+        address: &str,
+        tls: Option<&tls::TlsFacts>,
+        world: &World,
+    ) -> Result<bool, TableFailure> {
         for rule in &self.rules {
             let found = match rule {
                 Rule::InetInterfaces => world.is_own_address(address),
                 Rule::Mynetworks => world.in_mynetworks(name, address).await?,
                 Rule::Nobody => false,
+                Rule::Certificate(which) => which.include(tls, world).await?,
                 Rule::Table(maps) => maps.lookup(address.as_bytes()).await.map_err(|_| TableFailure)?.is_some(),
                 Rule::Unknown(word) => {
                     log::warning!("unknown local_header_rewrite_clients element: {word}");

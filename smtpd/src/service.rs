@@ -16,6 +16,7 @@ use crate::notice_gate::NoticeGate;
 use crate::postdrop::Postdrop;
 use crate::rewrite_context::RewriteClients;
 use crate::settings::{self, Settings};
+use crate::starttls::Tls;
 use crate::stream::Stream;
 use crate::transaction::Pool;
 use crate::world::World;
@@ -28,6 +29,8 @@ pub struct Smtpd {
     pub(crate) rewrite_clients: RewriteClients,
     pub(crate) pool: Rc<Pool>,
     pub(crate) notice_gate: NoticeGate,
+    /// Where TLS is wanted.
+    pub(crate) tls: Option<Tls>,
     names: ipc::resolver::Client,
     noop_commands: MatchList,
     forbidden_commands: MatchList,
@@ -44,7 +47,10 @@ impl SessionService for Smtpd {
 
     fn prepare(start: &Startup) -> Result<Self, StartError> {
         let config = &start.config;
-        let settings = Settings::load(config, &root(config)?)?;
+        let root = root(config)?;
+        // The invoking user's pipe has no use for TLS.
+        let tls = if start.stand_alone { None } else { Tls::load(config, &root)? };
+        let settings = Settings::load(config, &root, tls.as_ref())?;
         let names = ipc::resolver::Client::new(&settings.resolver, settings.ipc_timeout);
         let world = World::open(config, &settings.policy.lists.tables, names.clone())?;
         let strings = |name: &'static str, kind: Kind| {
@@ -70,8 +76,15 @@ impl SessionService for Smtpd {
             discard_keyword_maps: maps("smtpd_discard_ehlo_keyword_address_maps")?,
             names,
             world,
+            tls,
             settings,
         })
+    }
+
+    async fn started(self: Rc<Self>, worker: Worker) {
+        if let Some(tls) = &self.tls {
+            tls.start(&worker).await;
+        }
     }
 
     async fn session(self: Rc<Self>, client: Client, worker: Worker) {

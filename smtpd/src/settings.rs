@@ -11,6 +11,7 @@ use smtp_proto::Keywords;
 use smtp_proto::server::{BareNewline, Problems, Settings as Protocol};
 
 use crate::restrictions::{Codes, Lists, Policy, RELAY_CONTROL_MISSING, Stage, TempfailAction};
+use crate::starttls::Tls;
 
 /// `receive_override_options`
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,7 +70,7 @@ fn tempfail(config: &Config, name: &str) -> Result<TempfailAction, StartError> {
 
 impl Settings {
     /// Reads all of it, and refuses a configuration that would relay for everybody.
-    pub(crate) fn load(config: &Config, root: &std::path::Path) -> Result<Settings, StartError> {
+    pub(crate) fn load(config: &Config, root: &std::path::Path, tls: Option<&Tls>) -> Result<Settings, StartError> {
         refuse_what_is_missing(config)?;
         let policy = policy(config)?;
         if !policy.lists.control_relaying() {
@@ -81,7 +82,7 @@ impl Settings {
         let myorigin = config.string("myorigin")?;
         let complete = |address: String| if address.contains('@') { address } else { format!("{address}@{myorigin}") };
         Ok(Settings {
-            protocol: Rc::new(protocol(config, hostname)?),
+            protocol: Rc::new(protocol(config, hostname, tls)?),
             policy,
             timeout: config.time("smtpd_timeout")?,
             per_request_deadline: config.bool("smtpd_per_request_deadline")?,
@@ -118,9 +119,6 @@ fn refuse_what_is_missing(config: &Config) -> Result<(), StartError> {
             return Err(StartError::service(format!("{name} is not available in this version")));
         }
     }
-    if config.bool("smtpd_tls_wrappermode")? {
-        return Err(StartError::service("smtpd_tls_wrappermode is not available in this version"));
-    }
     for name in ["smtpd_sasl_auth_enable"] {
         if config.bool(name)? {
             log::warning!("{name} is not available in this version");
@@ -132,21 +130,6 @@ fn refuse_what_is_missing(config: &Config) -> Result<(), StartError> {
         }
     }
     Ok(())
-}
-
-/// `smtpd_tls_security_level`, or the older switches: (TLS is wanted, TLS is required).
-fn tls_level(config: &Config) -> Result<(bool, bool), StartError> {
-    let level = config.string("smtpd_tls_security_level")?.to_ascii_lowercase();
-    let (wanted, required) = match level.as_str() {
-        "" => (config.bool("smtpd_use_tls")?, config.bool("smtpd_enforce_tls")?),
-        "none" => (false, false),
-        "may" => (true, false),
-        _ => (true, true),
-    };
-    if wanted || required {
-        log::info!("TLS is not available in this version: STARTTLS is not offered");
-    }
-    Ok((wanted || required, required))
 }
 
 /// A set of EHLO keywords; an unknown one is warned about and left out.
@@ -161,11 +144,10 @@ pub(crate) fn keywords(text: &str, source: &str) -> Keywords {
     set
 }
 
-fn protocol(config: &Config, hostname: String) -> Result<Protocol, StartError> {
-    let (tls_unavailable, tls_required) = tls_level(config)?;
+fn protocol(config: &Config, hostname: String, tls: Option<&Tls>) -> Result<Protocol, StartError> {
     Ok(Protocol {
-        tls_unavailable,
-        tls_required,
+        tls_offered: tls.is_some(),
+        tls_required: tls.is_some_and(Tls::is_required),
         banner: config.string("smtpd_banner")?,
         hostname,
         message_size_limit: u64::try_from(config.long("message_size_limit")?).unwrap_or(0),

@@ -17,6 +17,9 @@ use crate::restrictions::{Destination, HostFound, Lookup, MailDomain, TableFailu
 pub(crate) struct World {
     access: Vec<Maps>,
     mynetworks: MatchList,
+    /// `relay_clientcerts`
+    certificates: Maps,
+    asks_for_certificates: bool,
     routing: Resolver,
     recipients: Recipients,
     rewriter: Rewriter,
@@ -44,6 +47,14 @@ impl World {
                 mynetworks_parents,
             )
             .map_err(StartError::service)?,
+            certificates: Maps::open(
+                &config.string("relay_clientcerts")?,
+                config,
+                "relay_clientcerts",
+                Flags::EMPTY_VALUES,
+            )
+            .map_err(StartError::service)?,
+            asks_for_certificates: config.bool("smtpd_tls_ask_ccert")?,
             routing: Resolver::open(config, false).map_err(StartError::service)?,
             recipients: Recipients::open(config).map_err(StartError::service)?,
             rewriter: Rewriter::new(config, Context::Local).map_err(StartError::service)?,
@@ -56,6 +67,7 @@ impl World {
     /// A table that has changed since it was opened.
     pub(crate) fn changed(&self) -> Option<String> {
         let named = self.access.iter().find_map(Maps::changed_table).or_else(|| self.mynetworks.changed_table());
+        let named = named.or_else(|| self.certificates.changed_table());
         named.or_else(|| self.routing.changed_table()).or_else(|| self.recipients.changed_table())
     }
 
@@ -96,6 +108,15 @@ impl Lookup for World {
 
     async fn in_mynetworks(&self, name: &str, address: &str) -> Result<bool, TableFailure> {
         self.mynetworks.matches_host(name.as_bytes(), address.as_bytes()).await.map_err(|_| TableFailure)
+    }
+
+    async fn is_relay_certificate(&self, fingerprint: &str) -> Result<bool, TableFailure> {
+        let found = self.certificates.lookup(fingerprint.as_bytes()).await;
+        found.map(|hit| hit.is_some()).map_err(|_| TableFailure)
+    }
+
+    fn asks_for_certificates(&self) -> bool {
+        self.asks_for_certificates
     }
 
     fn is_own_address(&self, address: &str) -> bool {

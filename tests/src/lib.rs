@@ -12,6 +12,7 @@ pub mod machine;
 pub mod ports;
 pub mod sink;
 pub mod suite;
+pub mod tls;
 
 pub use client::SmtpClient;
 pub use instance::Instance;

@@ -50,6 +50,27 @@ pub fn close_from(first: RawFd) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Closes every descriptor from 3 up but `keep`: for a child that goes on without what its parent holds.
+///
+/// To be called first thing in the child. Whatever it has of its parent that is behind a descriptor cannot be used any more,
+/// and must not be dropped: the child ends by `_exit`.
+///
+/// # Errors
+/// The error of `close_range(2)`.
+pub fn close_others(keep: BorrowedFd<'_>) -> io::Result<()> {
+    let kept = u32::try_from(keep.as_raw_fd()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    for (first, last) in [(3, kept.saturating_sub(1)), (kept + 1, u32::MAX)] {
+        if first > last {
+            continue;
+        }
+        // SAFETY: works on numbers only; the caller's promise is that their owners do not use or drop them any more.
+        if unsafe { libc::close_range(first.max(3), last, 0) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
 /// True when `number` is an open descriptor.
 #[must_use]
 pub fn is_open(number: RawFd) -> bool {

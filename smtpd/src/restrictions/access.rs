@@ -68,6 +68,7 @@ impl<L: Lookup> Engine<'_, L> {
                 Some(helo) => self.domain(table, helo).await,
                 None => Ok(None),
             },
+            AccessKey::Certificate(order) => self.certificate_access(order, table).await,
             AccessKey::Etrn => match &subject.etrn_domain {
                 Some(domain) => self.domain(table, domain).await,
                 None => Ok(None),

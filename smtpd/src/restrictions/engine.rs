@@ -268,6 +268,8 @@ impl<'a, L: Lookup> Engine<'a, L> {
                 refusal.problem = Problems::PROTOCOL;
                 self.refuse(refusal)
             }
+            Restriction::RejectPlaintextSession if self.subject.tls.is_some() => Outcome::Dunno,
+            Restriction::PermitCertificate(which) => self.permit_certificate(*which).await,
             Restriction::RejectPlaintextSession => self.refuse(Refusal::new(
                 Problems::POLICY,
                 codes.plaintext,

@@ -76,6 +76,12 @@ pub trait Lookup {
     /// The client is in `mynetworks`.
     async fn in_mynetworks(&self, name: &str, address: &str) -> Result<bool, TableFailure>;
 
+    /// The fingerprint is in `relay_clientcerts`.
+    async fn is_relay_certificate(&self, fingerprint: &str) -> Result<bool, TableFailure>;
+
+    /// Clients are asked for certificates (`smtpd_tls_ask_ccert`).
+    fn asks_for_certificates(&self) -> bool;
+
     /// The address is one of ours (`inet_interfaces`, `proxy_interfaces`).
     fn is_own_address(&self, address: &str) -> bool;
 

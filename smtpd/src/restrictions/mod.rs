@@ -5,6 +5,7 @@
 
 mod access;
 mod address_checks;
+mod certificate_checks;
 mod decision;
 mod engine;
 mod host_checks;
@@ -16,6 +17,7 @@ mod safety;
 #[cfg(test)]
 mod tests;
 
+pub use certificate_checks::{ClientCertificates, FingerprintOrder};
 pub use decision::{Cause, Decision, Effect, Refusal, Verdict};
 pub use engine::{Carried, Engine};
 pub use lookup::{Destination, HostFound, Lookup, MailDomain, TableFailure, Unlisted};
@@ -24,7 +26,10 @@ pub use policy::{Codes, Policy, TempfailAction};
 pub use rule::{AccessKey, Restriction, Rule, Stage};
 pub use safety::RELAY_CONTROL_MISSING;
 
+use std::rc::Rc;
+
 use bstr::BString;
+use tls::TlsFacts;
 
 /// Who a decision is about.
 #[derive(Clone, Debug, Default)]
@@ -55,4 +60,6 @@ pub struct Subject {
     pub discarded: bool,
     /// ETRN's domain.
     pub etrn_domain: Option<BString>,
+    /// The session is under TLS, and this is what it is like.
+    pub tls: Option<Rc<TlsFacts>>,
 }

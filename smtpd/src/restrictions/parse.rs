@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::certificate_checks::{ClientCertificates, FingerprintOrder, table_and_order};
 use super::rule::{AccessKey, Restriction, Rule, Stage};
 
 /// How deep classes may name classes.
@@ -99,6 +100,8 @@ impl Lists {
 
     fn parse(&mut self, stage: Stage, text: &str) -> Vec<Rule> {
         for word in config_words(text) {
+            // `{type:table, {search_order = ...}}` of check_ccert_access
+            let word = table_and_order(&word).map_or(word, |(table, _)| table);
             if is_table(&word) && !self.tables.contains(&word) {
                 self.tables.push(word);
             }
@@ -135,8 +138,12 @@ impl Lists {
         }
         let lower = word.to_ascii_lowercase();
         if let Some(key) = access_key(&lower) {
-            let table = next.filter(|next| is_table(next));
-            let restriction = match table.and_then(|table| self.tables.iter().position(|name| name == table)) {
+            let with_order = next.filter(|_| lower == "check_ccert_access").and_then(table_and_order);
+            let (table, key) = match with_order {
+                Some((table, order)) => (Some(table), AccessKey::Certificate(order)),
+                None => (next.filter(|next| is_table(next)).map(str::to_owned), key),
+            };
+            let restriction = match table.and_then(|table| self.tables.iter().position(|name| *name == table)) {
                 Some(index) if tables_allowed => Restriction::Access(key, index),
                 _ => Restriction::Misconfigured(format!(
                     "restriction {lower}: bad argument \"{}\": need maptype:mapname",
@@ -200,6 +207,7 @@ fn access_key(name: &str) -> Option<AccessKey> {
         "check_sender_access" => AccessKey::Sender,
         "check_recipient_access" => AccessKey::Recipient,
         "check_etrn_access" => AccessKey::Etrn,
+        "check_ccert_access" => AccessKey::Certificate(FingerprintOrder::default()),
         _ => return None,
     })
 }
@@ -216,9 +224,9 @@ fn plain(name: &str) -> Option<Restriction> {
         "reject_plaintext_session" => Restriction::RejectPlaintextSession,
         "permit_mynetworks" => Restriction::PermitMynetworks,
         "permit_inet_interfaces" => Restriction::PermitInetInterfaces,
-        "permit_sasl_authenticated" | "permit_tls_clientcerts" | "permit_tls_all_clientcerts" => {
-            Restriction::PermitNobody
-        }
+        "permit_sasl_authenticated" => Restriction::PermitNobody,
+        "permit_tls_clientcerts" => Restriction::PermitCertificate(ClientCertificates::Listed),
+        "permit_tls_all_clientcerts" => Restriction::PermitCertificate(ClientCertificates::Trusted),
         "reject_unknown_client_hostname" | "reject_unknown_client" => Restriction::RejectUnknownClientHostname,
         "reject_unknown_reverse_client_hostname" => Restriction::RejectUnknownReverseClientHostname,
         "reject_invalid_helo_hostname" | "reject_invalid_hostname" => Restriction::RejectInvalidHeloHostname,
@@ -242,7 +250,7 @@ fn plain(name: &str) -> Option<Restriction> {
 /// reference removed in 3.9, which are a configuration error there too.
 fn not_available(name: &str) -> Option<usize> {
     let arguments = match name {
-        "check_policy_service" | "check_ccert_access" | "check_sasl_access" => 1,
+        "check_policy_service" | "check_sasl_access" => 1,
         "reject_rbl_client" | "reject_rbl" | "reject_rhsbl_client" | "reject_rhsbl_reverse_client" => 1,
         "reject_rhsbl_helo" | "reject_rhsbl_sender" | "reject_rhsbl_recipient" => 1,
         "permit_dnswl_client" | "permit_rhswl_client" => 1,

@@ -2,7 +2,7 @@
 
 use bstr::BString;
 
-use super::Subject;
+use super::{ClientCertificates, FingerprintOrder, Subject};
 
 /// Which list is at work; it names what is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +82,8 @@ pub enum AccessKey {
     Recipient,
     /// ETRN domain and its parents.
     Etrn,
+    /// Fingerprints of the client's certificate and its public key.
+    Certificate(FingerprintOrder),
 }
 
 impl AccessKey {
@@ -95,8 +97,14 @@ impl AccessKey {
             AccessKey::Sender => (or_empty(&subject.sender), "Sender address"),
             AccessKey::Recipient => (or_empty(&subject.recipient), "Recipient address"),
             AccessKey::Etrn => (or_empty(&subject.etrn_domain), "Etrn command"),
+            AccessKey::Certificate(_) => (certificate_name(subject), "Client certificate"),
         }
     }
+}
+
+fn certificate_name(subject: &Subject) -> BString {
+    let peer = subject.tls.as_ref().and_then(|facts| facts.peer.as_ref());
+    peer.map(|peer| peer.subject.as_str().into()).unwrap_or_default()
 }
 
 /// What a restriction does.
@@ -128,9 +136,10 @@ pub enum Restriction {
     PermitMynetworks,
     /// `permit_inet_interfaces`
     PermitInetInterfaces,
-    /// `permit_sasl_authenticated`, `permit_tls_clientcerts`, `permit_tls_all_clientcerts`: nobody is, without SASL and
-    /// TLS.
+    /// `permit_sasl_authenticated`: nobody is, without SASL.
     PermitNobody,
+    /// `permit_tls_clientcerts`, `permit_tls_all_clientcerts`
+    PermitCertificate(ClientCertificates),
     /// `reject_unknown_client_hostname`
     RejectUnknownClientHostname,
     /// `reject_unknown_reverse_client_hostname`

@@ -47,6 +47,17 @@ impl Lookup for Fake {
         Ok(address == "10.0.0.1")
     }
 
+    async fn is_relay_certificate(&self, fingerprint: &str) -> Result<bool, TableFailure> {
+        match fingerprint {
+            "BROKEN" => Err(TableFailure),
+            other => Ok(other == "LISTED"),
+        }
+    }
+
+    fn asks_for_certificates(&self) -> bool {
+        false
+    }
+
     fn is_own_address(&self, address: &str) -> bool {
         address == "10.0.0.2"
     }

@@ -128,7 +128,7 @@ pub(super) static ROWS: &[Parameter] = &[
     used("recipient_delimiter", Builtin, Str, "", 0, 0, "all", "1.0", "", "characters separating user from extension"),
     used("reject_code", Builtin, Int, "554", 0, 0, "smtpd", "<=1.0", "", "SMTP code of generic reject restriction"),
     used("reject_tempfail_action", Builtin, Str, "defer_if_permit", 1, 0, "smtpd", "2.6", "defer_if_permit,defer", "action when lookups fail temporarily"),
-    later("relay_clientcerts", Builtin, Str, "", 0, 0, "smtpd", "2.2", "", "table of fingerprints for permit_tls_clientcerts"),
+    used("relay_clientcerts", Builtin, Str, "", 0, 0, "smtpd", "2.2", "", "table of fingerprints for permit_tls_clientcerts"),
     used("relay_delivery_slot_cost", Service, Int, "$default_delivery_slot_cost", 0, 0, "qmgr", "<=1.0", "", "relay transport override of: deliveries needed to earn one preemption slot"),
     used("relay_delivery_slot_discount", Service, Int, "$default_delivery_slot_discount", 0, 100, "qmgr", "<=1.0", "", "relay transport override of: percent of slots needed before preemption starts"),
     used("relay_delivery_slot_loan", Service, Int, "$default_delivery_slot_loan", 0, 0, "qmgr", "<=1.0", "", "relay transport override of: slots lent in advance for preemption"),

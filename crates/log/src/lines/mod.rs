@@ -16,8 +16,8 @@ pub use queue::{
     saving_corrupt, skipped, success_notification,
 };
 pub use session::{
-    ClientLine, CommandCount, Rejection, client, connect, decision, disconnect, improper_pipelining, lost_connection,
-    non_smtp_command, timeout, too_many_errors,
+    ClientLine, CommandCount, Rejection, client, connect, decision, disconnect, handshake_error, improper_pipelining,
+    lost_connection, non_smtp_command, timeout, tls_abort, tls_established, too_many_errors,
 };
 pub use supervision::{
     Ending, bad_command_startup, daemon_started, process_ended, process_limit_reached, reloaded, table_changed,

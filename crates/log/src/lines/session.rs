@@ -43,7 +43,7 @@ impl fmt::Display for Counts<'_> {
 
 fn write_count(f: &mut fmt::Formatter<'_>, count: CommandCount) -> fmt::Result {
     let CommandCount { name, accepted, total } = count;
-    if accepted == total { write!(f, " {name}={total}") } else { write!(f, " {name}={accepted}/{total}") }
+    if accepted == total && total > 0 { write!(f, " {name}={total}") } else { write!(f, " {name}={accepted}/{total}") }
 }
 
 /// Who hands in a message.
@@ -180,6 +180,26 @@ pub fn non_smtp_command(client: &str, text: &[u8]) {
     crate::warning!("non-SMTP command from {client}: {}", show(&text[..text.len().min(100)]));
 }
 
+/// `SSL_accept error from name[address]: lost connection`; `-1` when the cause follows in a line of its own.
+pub fn handshake_error(client: &str, cause: &str) {
+    crate::info!("SSL_accept error from {client}: {cause}");
+}
+
+/// `Anonymous TLS connection established from name[address][ to name]: TLSv1.3 with cipher ...`.
+pub fn tls_established(status: &str, client: &str, name: Option<&str>, summary: &str) {
+    match name {
+        Some(name) => {
+            crate::info!("{status} TLS connection established from {client} to {}: {summary}", show(name));
+        }
+        None => crate::info!("{status} TLS connection established from {client}: {summary}"),
+    }
+}
+
+/// `NOQUEUE: abort: TLS from name[address]: reason`: a client whose certificate does not do.
+pub fn tls_abort(client: &str, reason: &str) {
+    crate::info!("NOQUEUE: abort: TLS from {client}: {reason}");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,7 +210,7 @@ mod tests {
         let counts =
             [count("helo", 0, 0), count("ehlo", 1, 1), count("mail", 1, 1), count("rcpt", 0, 2), count("quit", 1, 1)];
         assert_eq!(Counts(&counts).to_string(), " ehlo=1 mail=1 rcpt=0/2 quit=1 commands=3/5");
-        assert_eq!(Counts(&[]).to_string(), " commands=0");
+        assert_eq!(Counts(&[]).to_string(), " commands=0/0");
         assert_eq!(Counts(&counts[1..3]).to_string(), " ehlo=1 mail=1 commands=2");
     }
 

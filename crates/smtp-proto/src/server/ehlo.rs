@@ -19,6 +19,7 @@ pub(super) fn reply(settings: &Settings, discarded: Keywords) -> Vec<u8> {
     }
     offer(Keywords::VRFY, "VRFY");
     offer(Keywords::ETRN, "ETRN");
+    offer(Keywords::STARTTLS, "STARTTLS");
     offer(Keywords::ENHANCEDSTATUSCODES, "ENHANCEDSTATUSCODES");
     offer(Keywords::EIGHTBITMIME, "8BITMIME");
     offer(Keywords::DSN, "DSN");

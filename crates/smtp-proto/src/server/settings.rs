@@ -67,8 +67,8 @@ pub struct Settings {
     pub soft_bounce: bool,
     /// `smtpd_forbid_unauth_pipelining`
     pub forbid_unauth_pipelining: bool,
-    /// TLS is configured (`smtpd_tls_security_level`) but there is none yet: STARTTLS is not offered, and answered with 454.
-    pub tls_unavailable: bool,
+    /// TLS is wanted (`smtpd_tls_security_level`): STARTTLS is offered.
+    pub tls_offered: bool,
     /// `smtpd_tls_security_level = encrypt`: nothing goes in the clear.
     pub tls_required: bool,
     /// `smtpd_forbid_bare_newline_reject_code`
@@ -99,7 +99,7 @@ impl Default for Settings {
             utf8: true,
             soft_bounce: false,
             forbid_unauth_pipelining: true,
-            tls_unavailable: false,
+            tls_offered: false,
             tls_required: false,
             bare_newline_code: 550,
             history_threshold: 100,
@@ -118,6 +118,9 @@ impl Settings {
             | Keywords::ENHANCEDSTATUSCODES
             | Keywords::EIGHTBITMIME
             | Keywords::DSN;
+        if self.tls_offered {
+            set |= Keywords::STARTTLS;
+        }
         if !self.disable_vrfy {
             set |= Keywords::VRFY;
         }

@@ -31,10 +31,12 @@ fn settings() -> Settings {
 
 /// Feeds pieces and accepts every task; what went out, and how it ended.
 fn run(settings: Settings, mode: BareNewline, pieces: &[&[u8]]) -> (Vec<String>, Option<Ending>) {
+    let settings_has_tls = settings.hostname == "tls";
     let mut session = Session::new(Rc::new(settings), "client[192.0.2.1]".into(), mode, Keywords::NONE);
     session.greet(None);
     let (mut out, mut ending) = (Vec::new(), None);
     let mut content = Vec::new();
+    let tls = settings_has_tls;
     for piece in pieces {
         if ending.is_some() {
             break;
@@ -51,6 +53,14 @@ fn run(settings: Settings, mode: BareNewline, pieces: &[&[u8]]) -> (Vec<String>,
                     let reply = format!("250 2.0.0 Ok: {}", content.as_bstr());
                     content.clear();
                     session.finish_content(true, reply.as_bytes());
+                }
+                Step::Do(Task::StartTls) if tls => {
+                    session.accept();
+                    session.begin_tls();
+                    session.tls_begun();
+                }
+                Step::Do(Task::StartTls) => {
+                    session.refuse(b"454 4.7.0 TLS not available due to local problem", Problems::RESOURCE);
                 }
                 Step::Do(Task::Mail(mail)) if mail.path.address == "bad" => {
                     session.refuse(b"550 5.7.1 no", Problems::POLICY);
@@ -191,7 +201,7 @@ fn long_and_filtered_commands() {
 
 #[test]
 fn nothing_goes_in_the_clear_where_tls_is_required() {
-    let settings = Settings { tls_required: true, tls_unavailable: true, ..settings() };
+    let settings = Settings { tls_required: true, tls_offered: true, ..settings() };
     let (out, _) = replies(settings, &["NOOP", "MAIL FROM:<a@b>", "STARTTLS", "VRFY x", "QUIT"]);
     assert_eq!(
         out,
@@ -203,6 +213,85 @@ fn nothing_goes_in_the_clear_where_tls_is_required() {
             "221 2.0.0 Bye",
         ]
     );
+}
+
+/// A host called `tls` can do handshakes.
+fn with_tls() -> Settings {
+    Settings { hostname: "tls".into(), tls_offered: true, ..settings() }
+}
+
+#[test]
+fn starttls_begins_anew() {
+    let (out, _) = replies(
+        Settings { tls_required: true, ..with_tls() },
+        &["EHLO c", "STARTTLS x", "STARTTLS", "RCPT TO:<c@d>", "STARTTLS", "EHLO c", "MAIL FROM:<a@b>", "QUIT"],
+    );
+    assert!(out[0].contains("\r\n250-STARTTLS\r\n"), "{out:?}");
+    assert_eq!(
+        out[1..5],
+        [
+            "501 5.5.4 Syntax: STARTTLS",
+            "220 2.0.0 Ready to start TLS",
+            "503 5.5.1 Error: need MAIL command",
+            "554 5.5.1 Error: TLS already active",
+        ]
+    );
+    assert!(out[5].starts_with("250-tls\r\n") && !out[5].contains("STARTTLS"), "{out:?}");
+    assert_eq!(out[6..], ["250 2.1.0 Ok", "221 2.0.0 Bye"]);
+}
+
+#[test]
+fn starttls_ends_a_transaction_and_forgets_the_name() {
+    let mut session = Session::new(Rc::new(with_tls()), "c[1]".into(), BareNewline::Normalize, Keywords::NONE);
+    for line in ["EHLO c\r\n", "MAIL FROM:<a@b>\r\n"] {
+        session.receive(line.as_bytes());
+        assert!(matches!(session.step(&Words), Step::Do(_)));
+        session.accept();
+    }
+    session.receive(b"STARTTLS\r\n");
+    assert!(matches!(session.step(&Words), Step::Do(Task::StartTls)));
+    session.accept();
+    session.begin_tls();
+    session.tls_begun();
+    assert_eq!((session.in_transaction(), session.helo(), session.protocol()), (false, None, "SMTP"));
+    assert!(session.counts().used().any(|used| used == (Verb::Starttls, 1, 1)));
+}
+
+/// CVE-2011-0411: what came in the clear together with STARTTLS must not be taken as said under TLS.
+#[test]
+fn starttls_injection_is_impossible() {
+    let wire: &[u8] = b"STARTTLS\r\nMAIL FROM:<evil@x>\r\nRCPT TO:<c@d>\r\n";
+    let mut session = Session::new(Rc::new(with_tls()), "c[1]".into(), BareNewline::Normalize, Keywords::NONE);
+    session.receive(b"EHLO c\r\n");
+    assert!(matches!(session.step(&Words), Step::Do(Task::Hello { .. })));
+    session.accept();
+    session.receive(wire);
+    assert!(matches!(session.step(&Words), Step::Do(Task::StartTls)));
+    session.accept();
+    assert!(session.has_input());
+    session.begin_tls();
+    assert!(!session.has_input());
+    let text = "MAIL FROM:<evil@x>\\r\\nRCPT TO:<c@d>\\r\\n";
+    assert_eq!(session.take_notes(), [Note::ImproperPipelining(Verb::Starttls, text.into())]);
+    // Even what slipped in between.
+    session.receive(b"MAIL FROM:<evil@x>\r\n");
+    session.tls_begun();
+    assert!(matches!(session.step(&Words), Step::Read));
+    // Before EHLO nothing may come along at all.
+    let (out, ending) = run(with_tls(), BareNewline::Normalize, &[wire]);
+    assert_eq!(out[1..], ["554 5.5.0 Error: SMTP protocol synchronization"]);
+    assert_eq!(ending, Some(Ending::Pipelining));
+}
+
+#[test]
+fn starttls_where_it_is_not_offered() {
+    let (out, _) = replies(settings(), &["EHLO c", "STARTTLS"]);
+    assert!(!out[0].contains("STARTTLS"));
+    assert_eq!(out[1], "502 5.5.1 Error: command not implemented");
+    let mut session = Session::new(Rc::new(with_tls()), "c[1]".into(), BareNewline::Normalize, Keywords::STARTTLS);
+    session.receive(b"STARTTLS\r\n");
+    assert!(matches!(session.step(&Words), Step::Read));
+    assert_eq!(session.take_output(), [b"502 5.5.1 Error: command not implemented".to_vec()]);
 }
 
 #[test]
@@ -232,6 +321,7 @@ fn lines() -> impl Strategy<Value = Vec<&'static str>> {
             "VRFY x\r\n",
             "FOO\r\n",
             "QUIT\r\n",
+            "STARTTLS\r\n",
             "\n.\r\n",
             ".\n",
             "a\r.\r\n",

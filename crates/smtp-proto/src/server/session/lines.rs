@@ -62,7 +62,7 @@ impl Session {
             let reply = format!("503 5.7.0 Error: access denied for {}", self.client);
             return self.fail(reply.as_bytes());
         }
-        if self.settings.tls_required && verb != Verb::Unknown && !verb.may_precede_tls() {
+        if self.settings.tls_required && !self.tls_active && verb != Verb::Unknown && !verb.may_precede_tls() {
             return self.fail(b"530 5.7.0 Must issue a STARTTLS command first");
         }
         if verb != Verb::Unknown && self.refuse_pipelining(verb) {
@@ -107,11 +107,7 @@ impl Session {
                 self.succeed(b"214 2.0.0 Commands: DATA EHLO ETRN HELO HELP MAIL NOOP QUIT RCPT RSET");
             }
             Verb::Help => self.succeed(b"214 2.0.0 Commands: DATA EHLO ETRN HELO HELP MAIL NOOP QUIT RCPT RSET VRFY"),
-            Verb::Starttls if !words.is_empty() => self.fail(b"501 5.5.4 Syntax: STARTTLS"),
-            Verb::Starttls if self.settings.tls_unavailable => {
-                self.fail(b"454 4.7.0 TLS not available due to local problem");
-            }
-            Verb::Starttls => self.fail(b"502 5.5.1 Error: command not implemented"),
+            Verb::Starttls => self.starttls(&words),
             Verb::Auth => self.fail(b"503 5.5.1 Error: authentication not enabled"),
             Verb::Bdat => self.fail(b"521 5.5.1 Error: command not implemented"),
             Verb::Xclient | Verb::Xforward => self.attributes(verb, &words),

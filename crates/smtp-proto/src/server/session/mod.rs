@@ -2,6 +2,7 @@
 
 mod commands;
 mod lines;
+mod starttls;
 
 use std::rc::Rc;
 
@@ -53,6 +54,8 @@ pub enum Task {
     Etrn(BString),
     /// RSET: forget the transaction; it is always accepted.
     Reset,
+    /// STARTTLS (RFC 3207). When it is accepted, the handshake follows the reply: see [`Session::begin_tls`].
+    StartTls,
 }
 
 /// MAIL.
@@ -136,6 +139,7 @@ pub struct Session {
     illegal_pipelining: bool,
     ending: Option<Ending>,
     argument: Vec<u8>,
+    tls_active: bool,
 }
 
 impl Session {
@@ -170,6 +174,7 @@ impl Session {
             illegal_pipelining: false,
             ending: None,
             argument: Vec::new(),
+            tls_active: false,
         }
     }
 
@@ -381,7 +386,7 @@ impl Session {
                 self.helo = Some(name);
                 self.extended = extended;
                 if extended {
-                    let reply = ehlo::reply(&self.settings, self.discarded);
+                    let reply = ehlo::reply(&self.settings, self.hidden());
                     self.reply(&reply);
                 } else {
                     let reply = format!("250 {}", self.settings.hostname);
@@ -403,6 +408,8 @@ impl Session {
                 return;
             }
             Task::Verify(_) | Task::Etrn(_) => {}
+            // What becomes of the handshake decides whether the command counts as accepted.
+            Task::StartTls => return self.reply(b"220 2.0.0 Ready to start TLS"),
             Task::Reset => {
                 self.reset();
                 self.reply(b"250 2.0.0 Ok");
@@ -423,6 +430,20 @@ impl Session {
         self.pending = None;
         self.problems |= problems;
         self.fail(reply);
+    }
+
+    /// Says good-bye with this reply, whatever is under way.
+    pub fn close_with(&mut self, reply: &[u8]) {
+        self.pending = None;
+        self.problems |= Problems::POLICY;
+        self.reply(reply);
+        self.ending.get_or_insert(Ending::HangUp);
+    }
+
+    /// The session ends at the next step.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.ending.is_some()
     }
 
     fn fail(&mut self, reply: &[u8]) {

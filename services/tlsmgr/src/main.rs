@@ -1,0 +1,5 @@
+//! tlsmgr: holds private keys.
+
+fn main() -> std::process::ExitCode {
+    server::run::<posthouse_tlsmgr::Tlsmgr>()
+}
