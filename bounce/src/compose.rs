@@ -50,6 +50,8 @@ pub struct Original {
 
 /// Most recipients in one notice; the rest of an enormous message goes into further ones.
 pub const RECIPIENTS_PER_NOTICE: usize = 10_000;
+/// Text of recipients and reasons at which a notice is full.
+const BYTES_PER_NOTICE: usize = 4 << 20;
 
 impl Original {
     /// Looks at the message's queue file. One that is gone or broken still gets its notice.
@@ -70,24 +72,47 @@ impl Original {
     }
 }
 
-/// Reads the log that a request is about.
-///
-/// # Errors
-/// The error of the log file; a log that does not exist has no entries.
-pub fn read_log(spool: &Spool, directory: Directory, request: &Request) -> io::Result<Vec<Entry>> {
-    const MOST_ENTRIES: usize = 1_000_000;
-    let Some(mut reader) = log_file::read(spool, directory, &request.queue_id)? else { return Ok(Vec::new()) };
-    let mut entries = Vec::new();
-    while let Some(entry) = reader.next_entry()? {
-        entries.push(entry);
-        if entries.len() >= MOST_ENTRIES {
-            break;
-        }
+/// The log that a request is about, read a part at a time: however long it is, everything in it is told.
+#[derive(Debug)]
+pub struct Log(Option<log_file::Reader<log_file::LogFile>>);
+
+impl Log {
+    /// Opens it; a log that does not exist has no entries.
+    ///
+    /// # Errors
+    /// The error of the log file.
+    pub fn open(spool: &Spool, directory: Directory, request: &Request) -> io::Result<Log> {
+        Ok(Log(log_file::read(spool, directory, &request.queue_id)?))
     }
-    Ok(entries)
+
+    /// As many entries as one notice has; none after the last.
+    ///
+    /// # Errors
+    /// The error of the log file.
+    pub fn next_part(&mut self) -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        let mut size = 0;
+        while entries.len() < RECIPIENTS_PER_NOTICE && size < BYTES_PER_NOTICE {
+            let Some(entry) = self.0.as_mut().map_or(Ok(None), log_file::Reader::next_entry)? else {
+                self.0 = None;
+                break;
+            };
+            let diagnostic = entry.diagnostic.as_ref().map_or(0, |(_, text)| text.len());
+            size += entry.recipient.len() + entry.reason.len() + diagnostic;
+            entries.push(entry);
+        }
+        Ok(entries)
+    }
 }
 
-/// The notices that `entries` call for.
+/// True for a message that is itself a notice to the postmaster: nobody is told that it could not be delivered.
+#[must_use]
+pub fn is_our_own(request: &Request, settings: &Settings) -> bool {
+    let (bare, _) = address::split(&settings.double_bounce_sender);
+    request.sender.eq_ignore_ascii_case(&settings.double_bounce_sender) || request.sender.eq_ignore_ascii_case(bare)
+}
+
+/// The notices that a part of the log calls for.
 #[must_use]
 pub fn notices(
     request: &Request,
@@ -99,12 +124,7 @@ pub fn notices(
     let composer = Composer { request, original, settings, now };
     let mut all = Vec::new();
     let wanted: Vec<&Entry> = entries.iter().filter(|entry| is_wanted(request.notice, entry.notify)).collect();
-    let (bare, _) = address::split(&settings.double_bounce_sender);
-    let from_us = request.sender.eq_ignore_ascii_case(&settings.double_bounce_sender)
-        || request.sender.eq_ignore_ascii_case(bare);
-    if from_us {
-        // Never a notice about our own postmaster notices.
-        log::warning!("{}: undeliverable postmaster notification discarded", request.queue_id);
+    if is_our_own(request, settings) {
         return all;
     }
     let entries: Vec<&Entry> = entries.iter().collect();
@@ -170,14 +190,15 @@ impl Composer<'_> {
     }
 
     fn add(&self, all: &mut Vec<Outgoing>, entries: &[&Entry], addressee: Addressee, to: &[u8], copy: bool) {
-        for part in entries.chunks(RECIPIENTS_PER_NOTICE) {
-            let sender = match addressee {
-                Addressee::Sender => BString::default(),
-                Addressee::Postmaster => self.settings.double_bounce_sender.clone(),
-            };
-            let notice = self.notice(part, addressee, to, copy);
-            all.push(Outgoing { sender, recipient: to.into(), addressee, notice });
+        if entries.is_empty() {
+            return;
         }
+        let sender = match addressee {
+            Addressee::Sender => BString::default(),
+            Addressee::Postmaster => self.settings.double_bounce_sender.clone(),
+        };
+        let notice = self.notice(entries, addressee, to, copy);
+        all.push(Outgoing { sender, recipient: to.into(), addressee, notice });
     }
 
     fn notice(&self, entries: &[&Entry], addressee: Addressee, to: &[u8], copy: bool) -> Notice {
@@ -340,6 +361,36 @@ mod tests {
         for sender in ["double-bounce@example", "double-bounce"] {
             assert!(compose(&request(Wanted::Failure, sender), &entries, &told).is_empty(), "{sender}");
         }
+    }
+
+    /// A log of more entries than memory should hold was read up to a limit, and then removed.
+    #[test]
+    fn nothing_of_an_enormous_log_is_left_out() {
+        let directory = tempfile::tempdir().expect("directory");
+        for name in ["bounce", "active"] {
+            std::fs::create_dir(directory.path().join(name)).expect("mkdir");
+        }
+        let spool = Spool::at(directory.path(), queue::Layout::new("", 1, false));
+        let id: queue::QueueId = "ABC".parse().expect("id");
+        let count = 2 * RECIPIENTS_PER_NOTICE + 1;
+        let entries: Vec<Entry> = (0..count).map(|n| entry(&format!("r{n}@y"), Notify::UNSPECIFIED)).collect();
+        let how = log_file::Append { old_form: false, durable: false, ..log_file::Append::default() };
+        log_file::append(&spool, Directory::Bounce, &id, &entries, &how).expect("append");
+        let mut long = entry("long@y", Notify::UNSPECIFIED);
+        long.reason = "x".repeat(60 << 10).into();
+        log_file::append(&spool, Directory::Bounce, &id, &vec![long; 100], &how).expect("append");
+        let mut log = Log::open(&spool, Directory::Bounce, &request(Wanted::Failure, "s@x")).expect("open");
+        let mut parts = Vec::new();
+        loop {
+            let part = log.next_part().expect("read");
+            if part.is_empty() {
+                break;
+            }
+            parts.push(part.len());
+        }
+        assert_eq!(parts.iter().sum::<usize>(), count + 100);
+        assert_eq!(parts[..2], [RECIPIENTS_PER_NOTICE; 2]);
+        assert!(parts[2..].len() > 1, "long reasons fill a notice sooner: {parts:?}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Requests of the queue manager.
 
+use std::io;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use log::lines::{NoticeTo, delay_notification, failure_notification, success_not
 use queue::{Directory, Spool, log_file};
 use server::{Account, Callers, Client, SessionService, StartError, Startup, Worker};
 
-use crate::compose::{Addressee, Original, Outgoing, notices, read_log};
+use crate::compose::{Addressee, Log, Original, Outgoing, is_our_own, notices};
 use crate::settings::Settings;
 use crate::submit::{self, submit};
 
@@ -72,31 +73,9 @@ fn directory_of(config: &Config, service: &str) -> Result<Directory, config::Err
 impl Bounce {
     async fn answer(&self, request: Request, worker: &Worker) -> Answer {
         let request = Arc::new(request);
-        let prepared = {
-            let (spool, directory, settings) = (self.spool.clone(), self.directory, Arc::clone(&self.settings));
-            let request = Arc::clone(&request);
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs().cast_signed());
-            worker
-                .run_blocking(move || {
-                    let entries = read_log(&spool, directory, &request)?;
-                    let original = Original::open(&spool, &request);
-                    let notices = notices(&request, &entries, &original, &settings, now);
-                    Ok::<_, std::io::Error>((notices, original))
-                })
-                .await
-        };
-        let (outgoing, original) = match prepared {
-            Some(Ok(prepared)) => prepared,
-            Some(Err(error)) => {
-                log::warning!("{}: {} log: {error}", request.queue_id, self.directory.name());
-                return Answer::Failed;
-            }
-            None => return Answer::Failed,
-        };
-        if !outgoing.is_empty()
-            && let Err(error) = self.submit_all(&request, &outgoing, &original).await
-        {
-            log::warning!("{}: sender notification failed: {error}", request.queue_id);
+        if is_our_own(&request, &self.settings) {
+            log::warning!("{}: undeliverable postmaster notification discarded", request.queue_id);
+        } else if !self.tell(&request, worker).await {
             return Answer::Failed;
         }
         if request.notice == Notice::Delay {
@@ -108,10 +87,55 @@ impl Bounce {
         match removed {
             Some(Ok(_)) => Answer::Done,
             Some(Err(error)) => {
-                log::warning!("cannot remove a {} log: {error}", directory.name());
+                log::warning!("cannot remove a {} log: {}", directory.name(), sys::reason(&error));
                 Answer::Done
             }
             None => Answer::Failed,
+        }
+    }
+
+    /// Sends all notices that are owed, a part of the log at a time; false when that did not work.
+    async fn tell(&self, request: &Arc<Request>, worker: &Worker) -> bool {
+        let opened = {
+            let (spool, directory, request) = (self.spool.clone(), self.directory, Arc::clone(request));
+            let open =
+                move || Ok((Log::open(&spool, directory, &request)?, Arc::new(Original::open(&spool, &request))));
+            worker.run_blocking(open).await
+        };
+        let Some((mut log, original)) = self.read(request, opened) else { return false };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs().cast_signed());
+        let mut connection = None;
+        loop {
+            let composed = {
+                let (settings, request) = (Arc::clone(&self.settings), Arc::clone(request));
+                let original = Arc::clone(&original);
+                let compose = move || {
+                    let part = log.next_part()?;
+                    let outgoing = notices(&request, &part, &original, &settings, now);
+                    Ok((log, outgoing, part.is_empty()))
+                };
+                worker.run_blocking(compose).await
+            };
+            let Some((rest, outgoing, last)) = self.read(request, composed) else { return false };
+            if last {
+                return true;
+            }
+            log = rest;
+            if let Err(error) = self.submit_all(request, &outgoing, &original, &mut connection).await {
+                log::warning!("{}: sender notification failed: {error}", request.queue_id);
+                return false;
+            }
+        }
+    }
+
+    fn read<T>(&self, request: &Request, result: Option<io::Result<T>>) -> Option<T> {
+        match result? {
+            Ok(value) => Some(value),
+            Err(error) => {
+                let name = self.directory.name();
+                log::warning!("{}: {name} log: {}", request.queue_id, sys::reason(&error));
+                None
+            }
         }
     }
 
@@ -120,10 +144,17 @@ impl Bounce {
         request: &Request,
         outgoing: &[Outgoing],
         original: &Original,
+        connection: &mut Option<Connection>,
     ) -> Result<(), submit::Error> {
-        let mut connection = Connection::connect(Path::new(&self.settings.cleanup)).await.map_err(ipc::Error::Io)?;
         for notice in outgoing {
-            let id = submit(&mut connection, notice, original, self.settings.ipc_timeout).await?;
+            let connection = match connection {
+                Some(connection) => connection,
+                None => {
+                    let path = Path::new(&self.settings.cleanup);
+                    connection.insert(Connection::connect(path).await.map_err(ipc::Error::Io)?)
+                }
+            };
+            let id = submit(connection, notice, original, self.settings.ipc_timeout).await?;
             let to = match notice.addressee {
                 Addressee::Sender => NoticeTo::Sender,
                 Addressee::Postmaster => NoticeTo::Postmaster,

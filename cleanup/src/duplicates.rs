@@ -21,7 +21,7 @@ impl Duplicates {
     pub(crate) fn is_repeated(&mut self, parts: &[&[u8]]) -> bool {
         let mut key = BString::from(Vec::with_capacity(parts.iter().map(|part| part.len() + 1).sum()));
         for part in parts {
-            key.extend_from_slice(&address::fold_case(part));
+            key.extend_from_slice(&tables::fold::fold(part, true));
             key.push(b'\n');
         }
         if self.seen.contains(&key) {

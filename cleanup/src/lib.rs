@@ -15,5 +15,7 @@ mod service;
 mod session;
 pub mod settings;
 mod transaction;
+mod trust;
 
 pub use service::Service;
+pub use trust::Receivers;

@@ -255,7 +255,7 @@ impl Mapping {
             .into_iter()
             .chain(canonical.into_iter().map(Canonical::maps))
             .find_map(Maps::changed_table)
-            .or_else(|| self.own.changed().then(|| "mydestination".to_owned()))
+            .or_else(|| self.own.changed_table())
     }
 }
 

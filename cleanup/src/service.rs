@@ -14,12 +14,14 @@ use crate::mapping::Mapping;
 use crate::queue_manager::{QueueManager, Talker};
 use crate::session;
 use crate::settings::Settings;
+use crate::trust::{Receivers, Trust};
 
 /// The service.
 pub struct Service {
     pub(crate) settings: Settings,
     pub(crate) mapping: Mapping,
     pub(crate) checks: Checks,
+    pub(crate) receivers: Receivers,
     pub(crate) spool: Spool,
     pub(crate) queue_manager: QueueManager,
     talker: std::cell::Cell<Option<Talker>>,
@@ -30,12 +32,20 @@ pub struct Service {
 impl Service {
     /// Puts a service together; `root` is the queue directory, as this process sees it.
     #[must_use]
-    pub fn new(settings: Settings, mapping: Mapping, checks: Checks, spool: Spool, root: &Path) -> Service {
+    pub fn new(
+        settings: Settings,
+        mapping: Mapping,
+        checks: Checks,
+        receivers: Receivers,
+        spool: Spool,
+        root: &Path,
+    ) -> Service {
         let (queue_manager, talker) = QueueManager::new(root.join("public").join(&settings.queue_service));
         Service {
             settings,
             mapping,
             checks,
+            receivers,
             spool,
             queue_manager,
             talker: std::cell::Cell::new(Some(talker)),
@@ -76,6 +86,7 @@ impl SessionService for Service {
             Settings::load(config)?,
             Mapping::open(config).map_err(fatal)?,
             Checks::open(config).map_err(fatal)?,
+            Receivers::load(config)?,
             Spool::new(layout),
             // Daemons run in the queue directory.
             Path::new(""),
@@ -89,8 +100,14 @@ impl SessionService for Service {
     }
 
     async fn session(self: Rc<Self>, client: Client, worker: Worker) {
+        let trust = match &client {
+            Client::Unix { peer, .. } => Trust::of(*peer, worker.peers()),
+            // `-S`: whoever runs cleanup by hand has the rights that it has.
+            Client::StandAlone { .. } => Trust::Owner,
+            Client::Inet { .. } => Trust::Receiver,
+        };
         if let Some(connection) = client.into_connection() {
-            session::serve(self, connection, worker).await;
+            session::serve(self, connection, trust, worker).await;
         }
     }
 

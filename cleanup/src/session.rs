@@ -8,9 +8,10 @@ use server::Worker;
 
 use crate::service::Service;
 use crate::transaction::{Finished, Transaction};
+use crate::trust::{Claims, Trust};
 
 /// Serves a client until it closes, breaks the protocol, or the worker drains between transactions.
-pub(crate) async fn serve(service: Rc<Service>, mut connection: Connection, worker: Worker) {
+pub(crate) async fn serve(service: Rc<Service>, mut connection: Connection, trust: Trust, worker: Worker) {
     loop {
         let begin = tokio::select! {
             biased;
@@ -18,7 +19,7 @@ pub(crate) async fn serve(service: Rc<Service>, mut connection: Connection, work
             () = worker.draining() => return,
         };
         let outcome = match begin {
-            Ok(Some(begin)) => transaction(&service, &mut connection, *begin, &worker).await,
+            Ok(Some(begin)) => transaction(&service, &mut connection, *begin, trust, &worker).await,
             Ok(None) => return,
             Err(error) => Err(error),
         };
@@ -52,9 +53,17 @@ async fn next_begin(connection: &mut Connection) -> Result<Option<Box<Begin>>, i
 async fn transaction(
     service: &Rc<Service>,
     connection: &mut Connection,
-    begin: Begin,
+    mut begin: Begin,
+    trust: Trust,
     worker: &Worker,
 ) -> Result<(), ipc::Error> {
+    let claims = match Claims::begin(trust, &mut begin, &service.receivers) {
+        Ok(claims) => claims,
+        Err(what) => {
+            log::warning!("a receiver of mail may not claim {what}: message refused");
+            return connection.send(&FromCleanup::Unavailable(Refusal::Protocol)).await;
+        }
+    };
     if service.queue_manager.is_behind() && !service.settings.in_flow_delay.is_zero() {
         tokio::time::sleep(service.settings.in_flow_delay).await;
     }
@@ -75,22 +84,13 @@ async fn transaction(
                 ToCleanup::Abort => return Ok(()),
                 ToCleanup::Begin(_) => return Err(ipc::Error::Protocol("transaction inside a transaction")),
                 _ if failed.is_some() => Ok(()),
-                ToCleanup::Sender(sender) => open.sender(sender).await,
-                ToCleanup::Recipient(recipient) => open.recipient(recipient).await,
-                ToCleanup::Attribute(name, value) => open.attribute(&name, &value),
-                ToCleanup::Content => open.begin_content().await,
-                ToCleanup::Bcc(address) => {
-                    open.add_bcc(address);
-                    Ok(())
-                }
-                ToCleanup::Action(action) => {
-                    open.act(action);
-                    Ok(())
-                }
-                ToCleanup::Header(header) => {
-                    open.prepend_header(header);
-                    Ok(())
-                }
+                message => match claims.more(&message, &service.receivers) {
+                    Ok(()) => apply(&mut open, message).await,
+                    Err(what) => {
+                        log::warning!("{}: a receiver of mail may not claim {what}: message refused", open.id());
+                        Err(Refusal::Protocol)
+                    }
+                },
             },
         };
         if let Err(refusal) = outcome {
@@ -110,5 +110,28 @@ async fn transaction(
             Ok(())
         }
         Err(refusal) => connection.send(&FromCleanup::Refused(refusal)).await,
+    }
+}
+
+/// Carries out what a client says between the beginning and the end.
+async fn apply(open: &mut Transaction, message: ToCleanup) -> Result<(), Refusal> {
+    match message {
+        ToCleanup::Sender(sender) => open.sender(sender).await,
+        ToCleanup::Recipient(recipient) => open.recipient(recipient).await,
+        ToCleanup::Attribute(name, value) => open.attribute(&name, &value),
+        ToCleanup::Content => open.begin_content().await,
+        ToCleanup::Bcc(address) => {
+            open.add_bcc(address);
+            Ok(())
+        }
+        ToCleanup::Action(action) => {
+            open.act(action);
+            Ok(())
+        }
+        ToCleanup::Header(header) => {
+            open.prepend_header(header);
+            Ok(())
+        }
+        ToCleanup::Begin(_) | ToCleanup::End | ToCleanup::Abort => Err(Refusal::Protocol),
     }
 }

@@ -6,6 +6,7 @@ use dsn::{Notify, Return};
 use house::{House, Message, local, recipient, remote, submit};
 use ipc::cleanup::{Action, Encoding, FromCleanup, Options, Recipient, Refusal, ToCleanup};
 use ipc::qmgr::ToQmgr;
+use server::Callers;
 use server::testing::run;
 
 /// The records that say something about recipients.
@@ -528,5 +529,50 @@ fn the_queue_manager_hears_of_each_message() {
         use std::os::unix::fs::PermissionsExt;
         let path = house.spool.path(queue::Directory::Incoming, &second);
         assert_eq!(std::fs::metadata(path).expect("stat").permissions().mode() & 0o777, 0o700);
+    });
+}
+
+/// Fixed: a receiver of mail was believed to be pickup, bounce or local when it said so.
+#[test]
+fn a_receiver_may_not_claim_to_be_somebody_else() {
+    run(async {
+        let house = House::start_for("", Some(Callers::MAIL_IN)).await;
+        let network = remote("a@x.example", &["b@y.example"], "Subject: s\n\nx\n");
+        assert!(house.submit(&network).await.is_ok());
+        let local = local("a@x.example", &["b@y.example"], "Subject: s\n\nx\n");
+        assert_eq!(house.submit(&local).await, Err(Refusal::Protocol));
+        let mut notice = network.clone();
+        notice.begin.origin = ipc::cleanup::Origin::Notice;
+        notice.begin.received = None;
+        assert_eq!(house.submit(&notice).await, Err(Refusal::Protocol), "a notice with a sender of its own");
+        notice.sender.address = "double-bounce@example.test".into();
+        assert_eq!(house.submit(&notice).await, Err(Refusal::Protocol), "a notice to somebody else");
+        notice.recipients = vec![recipient("postmaster@example.test")];
+        assert!(house.submit(&notice).await.is_ok());
+        let mut attribute = network.clone();
+        attribute.extra.push(ToCleanup::Attribute("rewrite_context".to_owned(), "local".into()));
+        assert_eq!(house.submit(&attribute).await, Err(Refusal::Protocol));
+        // The same connection takes the next message.
+        let mut connection = house.connect();
+        assert_eq!(submit(&mut connection, &local).await, Err(Refusal::Protocol));
+        assert!(submit(&mut connection, &network).await.is_ok());
+        assert_eq!(house.files("incoming").len(), 3);
+    });
+}
+
+/// Fixed: header_checks could be left out by any receiver.
+#[test]
+fn a_receiver_cannot_leave_out_checks() {
+    run(async {
+        let checks = "header_checks = regexp:{ {/^Subject: bad/ REJECT no} }\n";
+        let mut message = remote("a@x.example", &["b@y.example"], "Subject: bad\n\nx\n");
+        message.begin.options.header_body_checks = false;
+        let house = House::start_for(checks, Some(Callers::MAIL_IN)).await;
+        assert!(matches!(house.submit(&message).await, Err(Refusal::Content(_))));
+        let house = House::start_for(checks, Some(Callers::MAIL_OWNER)).await;
+        assert!(house.submit(&message).await.is_ok());
+        let may = format!("{checks}receive_override_options = no_header_body_checks\n");
+        let house = House::start_for(&may, Some(Callers::MAIL_IN)).await;
+        assert!(house.submit(&message).await.is_ok());
     });
 }

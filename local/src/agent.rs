@@ -4,11 +4,11 @@ use bstr::ByteSlice;
 use config::Config;
 use delivery::{BlockingAgent, BlockingJob};
 use dsn::{Delivery, Dsn, Status};
-use routing::Resolver;
+use routing::{Context, Resolver, Rewriter};
 use server::{Account, StartError, Startup};
 use tables::{Flags, Maps};
 
-use crate::recipient::Expansion;
+use crate::recipient::{Expansion, Verdict, rank};
 use crate::settings::Settings;
 
 /// The agent.
@@ -17,6 +17,12 @@ pub struct Local {
     pub(crate) settings: Settings,
     pub(crate) aliases: Maps,
     pub(crate) resolver: Resolver,
+    pub(crate) rewriter: Rewriter,
+    /// The name in master.cf: what it passes to itself would come back for ever.
+    pub(crate) service: String,
+    pub(crate) mailbox_transports: Maps,
+    pub(crate) fallback_transports: Maps,
+    pub(crate) mailbox_commands: Maps,
 }
 
 impl BlockingAgent for Local {
@@ -26,65 +32,73 @@ impl BlockingAgent for Local {
     fn prepare(start: &Startup) -> Result<Self, StartError> {
         let config: &Config = &start.config;
         let settings = Settings::load(config)?;
-        for name in &settings.unsupported {
-            log::warning!("{name} is not available yet: mail for local users is deferred");
-        }
-        let spec = config.string("alias_maps")?;
-        let aliases = Maps::open(&spec, config, "alias_maps", Flags::NO_REGSUB | Flags::NO_PROXY | Flags::NO_UNAUTH)
-            .map_err(StartError::service)?;
-        let resolver = Resolver::open(config, false).map_err(StartError::service)?;
-        Ok(Local { settings, aliases, resolver })
+        let maps = |name: &'static str| -> Result<Maps, StartError> {
+            // A sender must not have a hand in who acts, and on what.
+            let safe = Flags::NO_REGSUB | Flags::NO_PROXY | Flags::NO_UNAUTH;
+            Maps::open(&config.string(name)?, config, name, safe).map_err(StartError::service)
+        };
+        Ok(Local {
+            settings,
+            aliases: maps("alias_maps")?,
+            resolver: Resolver::open(config, false).map_err(StartError::service)?,
+            rewriter: Rewriter::new(config, Context::Local).map_err(StartError::service)?,
+            service: start.service.clone(),
+            mailbox_transports: maps("mailbox_transport_maps")?,
+            fallback_transports: maps("fallback_transport_maps")?,
+            mailbox_commands: maps("mailbox_command_maps")?,
+        })
+    }
+
+    fn changed_table(&self) -> Option<String> {
+        self.aliases.changed_table().or_else(|| self.resolver.changed_table())
     }
 
     fn deliver(&mut self, job: &mut BlockingJob<'_>) {
         job.connected();
         for index in 0..job.request.recipients.len() {
-            let delivery = self.deliver_recipient(job, index);
-            job.report(index, b"local", delivery);
+            let verdict = self.deliver_recipient(job, index);
+            if verdict.corrupt {
+                return job.corrupt();
+            }
+            report(job, index, verdict);
         }
     }
 }
 
+/// Other agents have logged what they did; the queue manager hears one outcome.
+fn report(job: &mut BlockingJob<'_>, index: usize, Verdict { own, passed, .. }: Verdict) {
+    if passed.is_empty() {
+        return job.report(index, b"local", own.unwrap_or_else(|| crate::recipient::sent("alias expanded")));
+    }
+    let own = own.map(|own| job.log(index, b"local", own));
+    if own.is_none() && passed.iter().all(|one| one.notices_passed_on) {
+        job.report.pass_on_notices(index);
+    }
+    let own = own.map(|delivery| (delivery, "local".into()));
+    let all = own.into_iter().chain(passed.into_iter().map(|one| (one.delivery, one.relay)));
+    if let Some((delivery, relay)) = all.min_by_key(|(delivery, _)| rank(delivery)) {
+        job.report_logged(index, &relay, delivery);
+    }
+}
+
 impl Local {
-    fn deliver_recipient(&self, job: &mut BlockingJob<'_>, index: usize) -> Delivery {
-        if !self.settings.unsupported.is_empty() {
-            let text = format!("mail system configuration: {} is not available", self.settings.unsupported.join(", "));
-            return Delivery::Deferred(Dsn::new(Status::transient(3, 5), text));
-        }
+    fn deliver_recipient(&self, job: &BlockingJob<'_>, index: usize) -> Verdict {
+        let own = |delivery| Verdict { own: Some(delivery), ..Verdict::default() };
         let address = job.request.recipients[index].address.clone();
         match delivered_before(job, &address) {
             Ok(false) => {}
             Ok(true) => {
                 let shown = address::external(&address);
                 let text = format!("mail forwarding loop for {}", shown.to_str_lossy());
-                return Delivery::Bounced(Dsn::new(Status::permanent(4, 6), text));
+                return own(Delivery::Bounced(Dsn::new(Status::permanent(4, 6), text)));
             }
             Err(error) => {
                 log::warning!("{}: {error}", job.request.queue_id);
-                return Delivery::Deferred(Dsn::new(Status::transient(3, 0), "queue file read error"));
+                return own(Delivery::Deferred(Dsn::new(Status::transient(3, 0), "queue file read error")));
             }
         }
-        if job.is_probe() {
-            return self.probe(&address);
-        }
-        Expansion::new(self, job, index).deliver(&address)
-    }
-
-    /// Whether mail for this address would be delivered.
-    fn probe(&self, address: &[u8]) -> Delivery {
-        let (local, _) = address::split(address);
-        match self.name_exists(local) {
-            Ok(true) => Delivery::Sent {
-                action: dsn::Action::Deliverable,
-                dsn: Dsn::new(Status::success(0, 0), "delivers to mailbox"),
-            },
-            Ok(false) => Delivery::Bounced(crate::recipient::unknown_user(local)),
-            Err(dsn) => Delivery::Deferred(dsn),
-        }
-    }
-
-    fn name_exists(&self, local: &[u8]) -> Result<bool, Dsn> {
-        Ok(self.alias(local)?.is_some() || crate::user::find(local, &self.settings)?.is_some())
+        let expansion = Expansion::new(self, job, index);
+        if job.is_probe() { expansion.probe(&address) } else { expansion.deliver(&address) }
     }
 }
 

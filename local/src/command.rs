@@ -1,5 +1,6 @@
 //! Delivery to a command, by a child that has become the recipient.
 
+use std::ffi::OsString;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -30,6 +31,8 @@ pub struct Job<'a> {
     pub environment: Vec<(String, BString)>,
     /// Working directory.
     pub directory: &'a std::path::Path,
+    /// Variables that every program that is not ours gets (`export_environment`).
+    pub exported: &'a [(OsString, OsString)],
     /// Headers on top.
     pub prepended: Prepended,
     /// How long it may take.
@@ -43,8 +46,9 @@ pub struct Job<'a> {
 pub fn run(job: &Job<'_>, content: &mut delivery::Content) -> Result<(), Dsn> {
     let mut message = mbox_separator(&job.prepended.sender);
     message.extend_from_slice(&job.prepended.to_bytes());
-    let mut child = spawn(job)
-        .map_err(|error| Dsn::new(Status::transient(3, 0), format!("cannot run \"{}\": {error}", job.command)))?;
+    let mut child = spawn(job).map_err(|error| {
+        Dsn::new(Status::transient(3, 0), format!("cannot run \"{}\": {}", job.command, sys::reason(&error)))
+    })?;
     let input = child.stdin.take().expect("standard input is a pipe");
     let (output, error) = (child.stdout.take(), child.stderr.take());
     let group = Pid::from_raw(child.id().cast_signed());
@@ -75,7 +79,9 @@ pub fn run(job: &Job<'_>, content: &mut delivery::Content) -> Result<(), Dsn> {
         (None, _) => {
             Err(Dsn::new(Status::permanent(3, 0), format!("Command time limit exceeded: \"{}\"", job.command)))
         }
-        (_, Err(error)) => Err(Dsn::new(Status::transient(3, 0), format!("cannot run \"{}\": {error}", job.command))),
+        (_, Err(error)) => {
+            Err(Dsn::new(Status::transient(3, 0), format!("cannot run \"{}\": {}", job.command, sys::reason(&error))))
+        }
     }
 }
 
@@ -127,7 +133,7 @@ fn spawn(job: &Job<'_>) -> std::io::Result<Child> {
     let mut words = shell.split_ascii_whitespace();
     let mut command = Command::new(words.next().unwrap_or("/bin/sh"));
     command.args(words).arg(job.command).env_clear().current_dir(job.directory).process_group(0);
-    command.env("PATH", "/usr/bin:/bin");
+    command.envs(job.exported.iter().map(|(name, value)| (name, value))).env("PATH", "/usr/bin:/bin");
     for (name, value) in &job.environment {
         command.env(name, value.to_os_str_lossy());
     }
@@ -242,6 +248,7 @@ mod tests {
             shell: "",
             environment: Vec::new(),
             directory,
+            exported: &[],
             prepended: Prepended::default(),
             time_limit: Duration::from_millis(300),
         }

@@ -1,5 +1,6 @@
 //! The settings of local delivery.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
 use address::Delimiters;
@@ -19,7 +20,6 @@ pub enum Source {
 
 /// What local reads from main.cf.
 #[derive(Clone, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "one field per parameter")]
 pub struct Settings {
     /// The configuration, for parameters that are expanded per recipient.
     pub config: Config,
@@ -59,8 +59,18 @@ pub struct Settings {
     pub duplicate_filter_limit: usize,
     /// The socket of cleanup.
     pub cleanup: String,
-    /// Parameters that pass mail on to another agent, which this program cannot do yet.
-    pub unsupported: Vec<&'static str>,
+    /// `export_environment`, with the values that this process has.
+    pub exported: Vec<(OsString, OsString)>,
+    /// `require_home_directory`
+    pub require_home_directory: bool,
+    /// `forward_expansion_filter`
+    pub forward_filter: String,
+    /// `execution_directory_expansion_filter`
+    pub directory_filter: String,
+    /// `mailbox_transport`
+    pub mailbox_transport: String,
+    /// `fallback_transport`
+    pub fallback_transport: String,
 }
 
 impl Settings {
@@ -83,18 +93,6 @@ impl Settings {
         };
         let delivered = config.list("prepend_delivered_header")?;
         let on = |word: &str| delivered.iter().any(|have| have == word);
-        let mut unsupported = Vec::new();
-        for name in [
-            "mailbox_transport",
-            "mailbox_transport_maps",
-            "fallback_transport",
-            "fallback_transport_maps",
-            "mailbox_command_maps",
-        ] {
-            if !config.string(name)?.is_empty() {
-                unsupported.push(name);
-            }
-        }
         Ok(Settings {
             config: config.clone(),
             myhostname: config.string("myhostname")?,
@@ -118,7 +116,12 @@ impl Settings {
             ipc_timeout: config.time("ipc_timeout")?,
             duplicate_filter_limit: usize::try_from(config.int("duplicate_filter_limit")?).unwrap_or(1000),
             cleanup: format!("public/{}", config.string("cleanup_service_name")?),
-            unsupported,
+            exported: config::tool::exported_environment(config)?,
+            require_home_directory: config.bool("require_home_directory")?,
+            forward_filter: config.string("forward_expansion_filter")?,
+            directory_filter: config.string("execution_directory_expansion_filter")?,
+            mailbox_transport: config.string("mailbox_transport")?,
+            fallback_transport: config.string("fallback_transport")?,
         })
     }
 }

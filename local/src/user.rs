@@ -11,12 +11,14 @@ use delivery::{BlockingJob, recipient_process};
 use dsn::{Delivery, Dsn, Status};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::unistd::{Gid, User};
+use nix::unistd::{Gid, Uid, User};
 use serde::{Deserialize, Serialize};
 use sys::privileges::{self, Identity};
 
 use crate::command;
-use crate::recipient::{LARGEST_LIST, sent};
+use crate::list_file::LARGEST_LIST;
+use crate::names::Names;
+use crate::recipient::sent;
 use crate::settings::Settings;
 
 /// A user and the extension of the address.
@@ -39,12 +41,15 @@ pub enum Outcome {
     Done(Delivery),
     /// The user has a `.forward` file with this content.
     Forward(Vec<u8>),
+    /// There is none, and the mailbox is another agent's.
+    Elsewhere,
 }
 
 /// What the child found and did.
 #[derive(Debug, Serialize, Deserialize)]
 enum Said {
     Forward(Vec<u8>),
+    Elsewhere,
     Delivered(String),
     Failed(Dsn),
 }
@@ -61,6 +66,10 @@ pub struct Mailbox<'a, 'b> {
     pub user: &'a Found,
     /// Look at the `.forward` file first.
     pub follow_forward: bool,
+    /// The mailbox is another agent's (`mailbox_transport`).
+    pub elsewhere: bool,
+    /// The command that takes the mail (`mailbox_command`, `mailbox_command_maps`); empty for none.
+    pub command: String,
 }
 
 /// The user of a name, which may carry an extension.
@@ -89,6 +98,19 @@ fn find_exactly(name: &[u8], extension: Option<&[u8]>) -> Result<Option<Found>, 
     let Some(user) = User::from_name(name).map_err(|error| failed(&error))? else { return Ok(None) };
     let Some(identity) = privileges::look_up(name).map_err(|error| failed(&error))? else { return Ok(None) };
     Ok(Some(Found { identity, home: user.dir, shell: user.shell, extension: extension.map(BString::from) }))
+}
+
+/// The account with a user id.
+///
+/// # Errors
+/// The account database cannot be asked now.
+pub fn identity_of(uid: Uid) -> Result<Option<Identity>, Dsn> {
+    let failed = |why: &dyn std::fmt::Display| {
+        log::warning!("account database: {why}");
+        Dsn::new(Status::transient(3, 0), "user lookup error")
+    };
+    let Some(user) = User::from_uid(uid).map_err(|error| failed(&error.desc()))? else { return Ok(None) };
+    privileges::look_up(&user.name).map_err(|error| failed(&error))
 }
 
 /// Who runs commands and writes files that no user answers for (`default_privs`).
@@ -124,25 +146,48 @@ impl Mailbox<'_, '_> {
         {
             identity.add_groups(&spool_groups(path));
         }
-        // What runs for root's mail would run as root: only its mailbox file is written.
+        // What runs for root's mail would run as root: only its mailbox file is written, and commands are default_privs'.
         let for_root = user.identity.uid.is_root();
+        if for_root && matches!(target, Target::Command(_)) {
+            identity = match default_identity(settings) {
+                Ok(identity) => identity,
+                Err(dsn) => return Outcome::Done(Delivery::Deferred(dsn)),
+            };
+        }
         let forwards = if self.follow_forward && !for_root { self.forward_paths() } else { Vec::new() };
+        if self.elsewhere && forwards.is_empty() {
+            return Outcome::Elsewhere;
+        }
         let mut content = self.job.content();
         let for_file = prepended(self.job, self.index, settings.delivered_to.1);
         let for_command = prepended(self.job, self.index, settings.delivered_to.0);
         let environment = environment_of(self.job, self.index, user, settings);
+        let directory = match command_directory(settings, Some(user), &self.job.request.recipients[self.index].address)
+        {
+            Ok(directory) => directory.unwrap_or_else(|| existing(&user.home).to_owned()),
+            Err(dsn) => return Outcome::Done(Delivery::Deferred(dsn)),
+        };
         let work = || {
+            if settings.require_home_directory
+                && let Err(error) = fs::metadata(&user.home)
+            {
+                let text = format!("cannot access home directory {}: {}", user.home.display(), sys::reason(&error));
+                return Said::Failed(Dsn::new(Status::transient(3, 0), text));
+            }
             for path in &forwards {
                 match read_forward(path, &user.identity) {
                     Ok(Some(list)) => return Said::Forward(list),
                     Ok(None) => {}
                     Err(error) if error.kind() == ErrorKind::NotFound => {}
                     Err(error) => {
-                        log::warning!("cannot read {}: {error}", path.display());
+                        log::warning!("cannot read {}: {}", path.display(), sys::reason(&error));
                         let dsn = Dsn::new(Status::transient(2, 4), "cannot read .forward file");
                         return Said::Failed(dsn);
                     }
                 }
+            }
+            if self.elsewhere {
+                return Said::Elsewhere;
             }
             let limit = settings.mailbox_size_limit;
             let name = &user.identity.name;
@@ -152,7 +197,8 @@ impl Mailbox<'_, '_> {
                         command: text,
                         shell: &settings.shell,
                         environment,
-                        directory: existing(&user.home),
+                        directory: &directory,
+                        exported: &settings.exported,
                         prepended: for_command,
                         time_limit: settings.command_time_limit,
                     };
@@ -170,13 +216,14 @@ impl Mailbox<'_, '_> {
                 Err(dsn) => Said::Failed(dsn),
             }
         };
-        let said = if for_root && privileges::is_root() {
+        let said = if for_root && privileges::is_root() && !matches!(target, Target::Command(_)) {
             recipient_process::run_as_root(work)
         } else {
             recipient_process::run(&identity, work)
         };
         match said {
             Ok(Said::Forward(list)) => Outcome::Forward(list),
+            Ok(Said::Elsewhere) => Outcome::Elsewhere,
             Ok(Said::Delivered(text)) => Outcome::Done(sent(text)),
             Ok(Said::Failed(dsn)) => Outcome::Done(failed(dsn)),
             Err(error) => Outcome::Done(process_failed(&error)),
@@ -185,9 +232,8 @@ impl Mailbox<'_, '_> {
 
     fn target(&self) -> Target {
         let settings = self.settings;
-        let is_root = self.user.identity.uid.is_root();
-        if !settings.mailbox_command.is_empty() && !is_root {
-            return Target::Command(settings.mailbox_command.clone());
+        if !self.command.is_empty() {
+            return Target::Command(self.command.clone());
         }
         if !settings.home_mailbox.is_empty() {
             let path = self.user.home.join(&settings.home_mailbox);
@@ -206,21 +252,11 @@ impl Mailbox<'_, '_> {
         let settings = self.settings;
         let user = self.user;
         let raw = settings.config.raw("forward_path").unwrap_or_default();
-        let extension = user.extension.as_ref().map(|extension| extension.to_str_lossy().into_owned());
-        // The extension is the sender's text: it must stay one file name.
-        let safe = extension.filter(|text| !text.contains(['/', '\0']) && text != "." && text != "..");
-        let delimiter = settings.delimiters.set.to_str_lossy().chars().next().map(String::from);
-        let value = |name: &str| match name {
-            "home" => Some(user.home.to_string_lossy().into_owned()),
-            "user" => Some(user.identity.name.clone()),
-            "shell" => Some(user.shell.to_string_lossy().into_owned()),
-            "extension" => safe.clone(),
-            "recipient_delimiter" => safe.as_ref().and(delimiter.clone()),
-            _ => None,
-        };
+        let address = &self.job.request.recipients[self.index].address;
+        let names = Names { settings, user: Some(user), address };
         let mut paths: Vec<PathBuf> = Vec::new();
         for item in config::list::split(&raw) {
-            match settings.config.expand(&item, &value) {
+            match names.expand(&item, &settings.forward_filter) {
                 Ok(path) if path.starts_with('/') => {
                     let path = PathBuf::from(path);
                     if !paths.contains(&path) {
@@ -308,8 +344,7 @@ pub fn environment(
     identity: &Identity,
     settings: &Settings,
 ) -> Vec<(String, BString)> {
-    let found = find_exactly(identity.name.as_bytes(), None).ok().flatten();
-    match found {
+    match account_of(identity) {
         Some(found) => environment_of(job, index, &found, settings),
         None => Vec::new(),
     }
@@ -357,11 +392,34 @@ fn environment_of(job: &BlockingJob<'_>, index: usize, user: &Found, settings: &
     environment
 }
 
+/// The account behind an identity, as far as it can be found.
+#[must_use]
+pub fn account_of(identity: &Identity) -> Option<Found> {
+    find_exactly(identity.name.as_bytes(), None).ok().flatten()
+}
+
 /// The home directory of an account; `/` when it has none.
 #[must_use]
-pub fn home_of(identity: &Identity) -> PathBuf {
-    let home = find_exactly(identity.name.as_bytes(), None).ok().flatten().map(|found| found.home);
-    existing(&home.unwrap_or_default()).to_owned()
+pub fn home_of(account: Option<&Found>) -> PathBuf {
+    existing(account.map_or(Path::new("/"), |found| &found.home)).to_owned()
+}
+
+/// The working directory of commands that the administrator chose (`command_execution_directory`).
+///
+/// # Errors
+/// It cannot be expanded.
+pub fn command_directory(settings: &Settings, user: Option<&Found>, address: &[u8]) -> Result<Option<PathBuf>, Dsn> {
+    let text = settings.config.raw("command_execution_directory").unwrap_or_default();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    match (Names { settings, user, address }).expand(&text, &settings.directory_filter) {
+        Ok(path) => Ok(Some(path.into())),
+        Err(error) => {
+            log::warning!("command_execution_directory: {error}");
+            Err(Dsn::new(Status::transient(3, 5), "mail system configuration error"))
+        }
+    }
 }
 
 fn existing(home: &Path) -> &Path {

@@ -47,7 +47,7 @@ pub(crate) fn start(program: &Program, listeners: &[BorrowedFd<'_>]) -> io::Resu
     let pid = sys::fork::fork(|| {
         log::after_fork();
         let Err(error) = become_program(program, theirs.as_fd(), listeners);
-        log::fatal!("exec {}: {}", program.path.to_string_lossy(), crate::lock::describe(&error));
+        log::fatal!("exec {}: {}", program.path.to_string_lossy(), sys::reason(&error));
         log::flush();
         NOT_EXECUTED
     })?;

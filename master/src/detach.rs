@@ -89,7 +89,7 @@ pub(crate) fn allow_many_descriptors() {
         if soft < wanted
             && let Err(errno) = setrlimit(Resource::RLIMIT_NOFILE, wanted, hard)
         {
-            log::warning!("setrlimit: {}", crate::lock::describe(&errno.into()));
+            log::warning!("setrlimit: {}", sys::reason(&errno.into()));
         }
     }
 }

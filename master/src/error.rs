@@ -74,6 +74,6 @@ impl Error {
     /// For system calls.
     pub(crate) fn call(call: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
         let call = call.into();
-        move |error| Error::Call { call, reason: crate::lock::describe(&error) }
+        move |error| Error::Call { call, reason: sys::reason(&error) }
     }
 }

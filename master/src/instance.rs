@@ -47,6 +47,9 @@ impl Instance {
 
     pub(crate) fn announce_start(&self) {
         lines::started(&self.settings.mail_version, &self.directory.display().to_string());
+        if let Some(lacking) = sys::confine::lacking() {
+            lines::unconfined(lacking);
+        }
     }
 
     pub(crate) fn announce_reload(&self) {

@@ -40,6 +40,11 @@ pub(crate) fn started(version: &str, directory: &str) {
     log::info!("daemon started -- version {version}, configuration {directory}");
 }
 
+/// Daemons have fewer walls on this kernel.
+pub(crate) fn unconfined(lacking: &str) {
+    log::info!("this kernel has {lacking}: daemons are confined by their accounts and root directories alone");
+}
+
 pub(crate) fn reloaded(version: &str, directory: &str) {
     log::info!("reload -- version {version}, configuration {directory}");
 }

@@ -16,7 +16,6 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{mkfifo, unlink};
 
 use crate::Error;
-use crate::lock::describe;
 use crate::owner::{Owner, act_as};
 
 /// Where a service listens. Paths are relative to the queue directory, which is master's working directory.
@@ -63,7 +62,7 @@ pub(crate) fn open(endpoint: &Endpoint, owner: Option<Owner>) -> Result<Option<L
             other => other.map_err(|errno| Error::Bind {
                 address: address.ip().to_string(),
                 port: address.port(),
-                reason: describe(&errno.into()),
+                reason: sys::reason(&errno.into()),
             })?,
         },
         Endpoint::Unix(path) => act_as(owner, || unix(path, SockType::Stream))??,
@@ -90,7 +89,7 @@ fn inet(address: SocketAddr) -> Result<OwnedFd, Errno> {
 }
 
 fn unix(path: &Path, kind: SockType) -> Result<OwnedFd, Error> {
-    let failed = |errno: Errno| Error::Listen { path: path.display().to_string(), reason: describe(&errno.into()) };
+    let failed = |errno: Errno| Error::Listen { path: path.display().to_string(), reason: sys::reason(&errno.into()) };
     make_way(path)?;
     let fd = socket(AddressFamily::Unix, kind, flags(), None).map_err(failed)?;
     let address = UnixAddr::new(path).map_err(failed)?;
@@ -112,14 +111,14 @@ fn fifo(path: &Path) -> Result<OwnedFd, Error> {
     let mask = umask(Mode::empty());
     let made = mkfifo(path, Mode::from_bits_truncate(0o622));
     umask(mask);
-    made.map_err(|errno| failed(describe(&errno.into())))?;
+    made.map_err(|errno| failed(sys::reason(&errno.into())))?;
     // Open for writing as well, so that the last writer's close is no end of file.
     let file = OpenOptions::new()
         .read(true)
         .write(true)
         .custom_flags(O_NONBLOCK | O_NOFOLLOW)
         .open(path)
-        .map_err(|error| failed(describe(&error)))?;
+        .map_err(|error| failed(sys::reason(&error)))?;
     Ok(OwnedFd::from(file))
 }
 
@@ -128,9 +127,9 @@ fn make_way(path: &Path) -> Result<(), Error> {
     let failed = |reason: String| Error::Listen { path: path.display().to_string(), reason };
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(failed(describe(&error))),
+        Err(error) => Err(failed(sys::reason(&error))),
         Ok(metadata) if metadata.file_type().is_socket() || metadata.file_type().is_fifo() => {
-            unlink(path).map_err(|errno| failed(describe(&errno.into())))
+            unlink(path).map_err(|errno| failed(sys::reason(&errno.into())))
         }
         Ok(_) => Err(failed("there is a file of another type".to_owned())),
     }

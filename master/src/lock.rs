@@ -34,10 +34,10 @@ pub(crate) fn take(path: &Path, owner: Option<Owner>) -> Result<Lock, Error> {
             .custom_flags(O_NOFOLLOW)
             .open(path)
     })?
-    .map_err(|error| failed(format!("cannot open file: {}", describe(&error))))?;
+    .map_err(|error| failed(format!("cannot open file: {}", sys::reason(&error))))?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(file) => Ok(Lock { file }),
-        Err((_, errno)) => Err(failed(format!("unable to set exclusive lock: {}", describe(&errno.into())))),
+        Err((_, errno)) => Err(failed(format!("unable to set exclusive lock: {}", sys::reason(&errno.into())))),
     }
 }
 
@@ -50,12 +50,12 @@ pub(crate) fn is_held(path: &Path) -> Result<bool, Error> {
     let file = match OpenOptions::new().read(true).custom_flags(O_NOFOLLOW).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(failed(format!("cannot open file: {}", describe(&error)))),
+        Err(error) => return Err(failed(format!("cannot open file: {}", sys::reason(&error)))),
     };
     match Flock::lock(file, FlockArg::LockSharedNonblock) {
         Ok(_) => Ok(false),
         Err((_, Errno::EAGAIN)) => Ok(true),
-        Err((_, errno)) => Err(failed(describe(&errno.into()))),
+        Err((_, errno)) => Err(failed(sys::reason(&errno.into()))),
     }
 }
 
@@ -70,16 +70,6 @@ impl Lock {
         file.rewind()?;
         file.write_all(line.as_bytes())?;
         file.set_len(line.len() as u64)
-    }
-}
-
-/// The system's text for an error, without what Rust adds.
-#[must_use]
-pub(crate) fn describe(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.rfind(" (os error ") {
-        Some(at) if error.raw_os_error().is_some() => text[..at].to_owned(),
-        _ => text,
     }
 }
 

@@ -215,7 +215,7 @@ impl Shell {
                 Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => {
-                    log::warning!("waitpid: {}", crate::lock::describe(&errno.into()));
+                    log::warning!("waitpid: {}", sys::reason(&errno.into()));
                     return;
                 }
             }
@@ -365,7 +365,7 @@ impl Shell {
         let started = match child::start(&offered.program, &listeners) {
             Ok(started) => started,
             Err(error) => {
-                log::warning!("{}: fork: {} -- throttling", offered.path, crate::lock::describe(&error));
+                log::warning!("{}: fork: {} -- throttling", offered.path, sys::reason(&error));
                 return false;
             }
         };

@@ -289,7 +289,7 @@ impl Qmgr {
         let mut state = self.state.borrow_mut();
         let flight = state.flights.remove(&delivery)?;
         state.touched.push(flight.message);
-        let close = !state.may_keep_file();
+        let close = !state.may_keep_file() && !state.draining;
         let State { messages, open_files, .. } = &mut *state;
         let unreported = match messages.get_mut(&flight.message) {
             Some(message) => {
@@ -391,7 +391,7 @@ impl Qmgr {
                 }
             }
         } else {
-            log::warning!("{id}: cannot open for delivery: {error}");
+            log::warning!("{id}: cannot open for delivery: {}", sys::reason(error));
             let why = Dsn::new(Status::transient(3, 0), "mail system error: the message cannot be opened");
             self.defer(message, &unreported, &why);
         }

@@ -82,7 +82,7 @@ fn read_taken(spool: &Spool, id: &QueueId, from: Directory, fresh: bool) -> Resu
     match state::of_mode(metadata.mode()) {
         state::State::Ready => {}
         state::State::Corrupt => {
-            return Err(save_corrupt(spool, id).map_or_else(NotTaken::Failed, |()| NotTaken::Corrupt));
+            return Err(put_aside(spool, id));
         }
         _ => {
             return Err(spool.rename(id, Directory::Active, from).map_or_else(gone_or, |()| NotTaken::Gone));
@@ -113,7 +113,7 @@ fn read_taken(spool: &Spool, id: &QueueId, from: Directory, fresh: bool) -> Resu
         }
         Err(error) if error.is_malformed() => {
             log::warning!("{id}: {error}");
-            Err(save_corrupt(spool, id).map_or_else(NotTaken::Failed, |()| NotTaken::Corrupt))
+            Err(put_aside(spool, id))
         }
         Err(error) => Err(NotTaken::Failed(io::Error::other(error))),
     }
@@ -148,19 +148,45 @@ pub(crate) fn open_for_agent(spool: &Spool, id: &QueueId) -> io::Result<OwnedFd>
 
 /// Moves a message of the active queue to `corrupt`.
 pub(crate) fn save_corrupt(spool: &Spool, id: &QueueId) -> io::Result<()> {
-    log::lines::saving_corrupt(id.as_str(), Directory::Active.name());
-    spool.rename(id, Directory::Active, Directory::Corrupt)
+    match spool.rename(id, Directory::Active, Directory::Corrupt) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
 }
+
+/// The same for one that is malformed at first sight.
+fn put_aside(spool: &Spool, id: &QueueId) -> NotTaken {
+    log::lines::saving_corrupt(id.as_str(), Directory::Active.name());
+    save_corrupt(spool, id).map_or_else(NotTaken::Failed, |()| NotTaken::Corrupt)
+}
+
+/// Takes the place of an earlier queue manager: it has let go of everything that no agent has, or takes longer than we
+/// can wait (false). The lock is the result's.
+pub(crate) fn take_over(spool: &Spool, patience: Duration) -> io::Result<(File, bool)> {
+    const STEP: Duration = Duration::from_millis(10);
+    let place = File::open(spool.directory(Directory::Active))?;
+    let attempts = u32::try_from(patience.as_millis() / STEP.as_millis()).unwrap_or(u32::MAX);
+    let taken = lock::exclusive(&place, attempts, STEP)?;
+    Ok((place, taken))
+}
+
+/// How often a message is looked for in both directories: while a queue manager that starts tries one that we still
+/// have, it goes to `active` and back.
+const LOOKS: usize = 5;
 
 /// Where a message of ours is: a queue manager that starts while we end moves it back to `incoming`.
 fn located(spool: &Spool, id: &QueueId) -> io::Result<(Directory, File)> {
-    match spool.open_write(Directory::Active, id) {
-        Ok(file) => Ok((Directory::Active, file)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Ok((Directory::Incoming, spool.open_write(Directory::Incoming, id)?))
+    let mut missing = io::Error::from(io::ErrorKind::NotFound);
+    for _ in 0..LOOKS {
+        for directory in [Directory::Active, Directory::Incoming] {
+            match spool.open_write(directory, id) {
+                Ok(file) => return Ok((directory, file)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => missing = error,
+                Err(error) => return Err(error),
+            }
         }
-        Err(error) => Err(error),
     }
+    Err(missing)
 }
 
 /// Marks recipients as done. A message that has left needs no marks.
@@ -194,13 +220,16 @@ impl LogForm {
 }
 
 /// Writes failures and successes that senders are to be told of, durably, and only then marks their recipients. Deferrals
-/// among them are neither flushed nor marked.
+/// among them are neither flushed nor marked. The result is the marks that could not be made.
+///
+/// # Errors
+/// Why a log was not written; then nothing is marked.
 pub(crate) fn write_logs(
     spool: &Spool,
     id: &QueueId,
     form: LogForm,
     entries: &[(Directory, log_file::Entry)],
-) -> io::Result<()> {
+) -> io::Result<Vec<u64>> {
     for directory in [Directory::Bounce, Directory::Trace, Directory::Defer] {
         let part: Vec<log_file::Entry> =
             entries.iter().filter(|(have, _)| *have == directory).map(|(_, entry)| entry.clone()).collect();
@@ -210,7 +239,13 @@ pub(crate) fn write_logs(
     }
     let done = entries.iter().filter(|(directory, _)| *directory != Directory::Defer);
     let offsets: Vec<u64> = done.filter_map(|(_, entry)| entry.offset).collect();
-    mark(spool, id, &offsets)
+    match mark(spool, id, &offsets) {
+        Ok(()) => Ok(Vec::new()),
+        Err(error) => {
+            log::warning!("{id}: mark recipients: {}", sys::reason(&error));
+            Ok(offsets)
+        }
+    }
 }
 
 /// Writes why recipients wait.
@@ -264,10 +299,12 @@ pub(crate) fn mark_traced(spool: &Spool, id: &QueueId, offset: u64) -> io::Resul
 
 /// Removes a message. One that has left already is none.
 pub(crate) fn remove(spool: &Spool, id: &QueueId) -> io::Result<()> {
-    for directory in [Directory::Active, Directory::Incoming] {
-        match spool.remove(directory, id) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            other => return other,
+    for _ in 0..LOOKS {
+        for directory in [Directory::Active, Directory::Incoming] {
+            match spool.remove(directory, id) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => return other,
+            }
         }
     }
     Ok(())

@@ -16,6 +16,8 @@ use crate::service::Qmgr;
 
 /// Time between two looks at idle connections.
 const SWEEP: Duration = Duration::from_secs(1);
+/// How long a queue manager that ends may need to give back what it does not deliver.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Messages of which the file stays open while they wait.
 const MOST_OPEN_FILES: usize = 500;
 
@@ -71,10 +73,11 @@ impl State {
 impl Qmgr {
     /// From the start to the last delivery.
     pub(crate) async fn run(self: Rc<Self>) {
+        self.take_over().await;
         let spool = self.spool.clone();
         let moved = self.worker().run_blocking(move || recovery::requeue_active(&spool, &mut |_| {})).await;
         if let Some(Err(error)) = moved {
-            log::warning!("active queue: {error}");
+            log::warning!("active queue: {}", sys::reason(&error));
         }
         self.begin_intake();
         loop {
@@ -91,6 +94,23 @@ impl Qmgr {
                     self.state.borrow_mut().draining = true;
                 }
             }
+        }
+    }
+
+    /// Waits until a queue manager that ends has given back what nobody delivers. What it still delivers is locked.
+    async fn take_over(&self) {
+        let spool = self.spool.clone();
+        match self.worker().run_blocking(move || disk::take_over(&spool, PATIENCE)).await {
+            Some(Ok((place, alone))) => {
+                if !alone {
+                    log::warning!(
+                        "another queue manager has not let go of the active queue; going on without its word"
+                    );
+                }
+                *self.place.borrow_mut() = Some(place);
+            }
+            Some(Err(error)) => log::warning!("active queue: {}", sys::reason(&error)),
+            None => {}
         }
     }
 
@@ -115,6 +135,9 @@ impl Qmgr {
         self.mark_touched();
         if self.state.borrow().draining {
             self.give_back();
+            self.keep_locked();
+            // What is left is locked, each by itself.
+            self.place.borrow_mut().take();
         }
         self.say_if_behind();
     }
@@ -194,14 +217,34 @@ impl Qmgr {
             });
             idle.map(|(id, message)| (*id, message.id.clone())).collect()
         };
+        let form = disk::LogForm { attempts: 1, ..self.form };
         for (number, id) in idle {
-            let unmarked = self.state.borrow_mut().messages.get_mut(&number).map(|m| std::mem::take(&mut m.unmarked));
-            let result = disk::mark(&self.spool, &id, &unmarked.unwrap_or_default())
-                .and_then(|()| disk::give_back(&self.spool, &id));
-            if let Err(error) = result {
-                log::warning!("{id}: {error}");
+            let (unmarked, deferrals) = {
+                let mut state = self.state.borrow_mut();
+                let Some(message) = state.messages.get_mut(&number) else { continue };
+                (std::mem::take(&mut message.unmarked), std::mem::take(&mut message.deferrals))
+            };
+            let marked = disk::mark(&self.spool, &id, &unmarked);
+            // Why some wait is for those who look before the next try.
+            let written = disk::write_deferrals(&self.spool, &id, form, &deferrals);
+            let moved = disk::give_back(&self.spool, &id);
+            for error in [marked, written, moved].into_iter().filter_map(Result::err) {
+                log::warning!("{id}: {}", sys::reason(&error));
             }
             self.forget(number);
+        }
+    }
+
+    /// While draining: the next queue manager leaves alone what is locked, and we still have.
+    fn keep_locked(&self) {
+        let mut state = self.state.borrow_mut();
+        let State { messages, open_files, .. } = &mut *state;
+        for message in messages.values_mut().filter(|message| message.file.is_none()) {
+            // One that cannot be opened has left.
+            if let Ok(file) = disk::open_for_agent(&self.spool, &message.id) {
+                message.file = Some(Rc::new(file));
+                *open_files += 1;
+            }
         }
     }
 

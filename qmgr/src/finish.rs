@@ -8,9 +8,16 @@ use log::lines::Expired;
 use queue::message::Envelope;
 use queue::{Directory, QueueId};
 
+use tokio::time::sleep;
+
 use crate::disk;
 use crate::scheduler::MessageId;
 use crate::service::{Qmgr, epoch_seconds};
+
+/// First pause before a step that failed is taken again; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// Longest such pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// What is left of a message when its recipients have had their turn.
 struct Rest {
@@ -51,13 +58,25 @@ impl Qmgr {
             message.finishing = true;
             let logs = message.bounced || message.traced;
             let simple = !logs && message.deferred == 0 && !message.corrupt;
-            simple.then(|| message.id.clone())
+            simple.then(|| (message.id.clone(), std::mem::take(&mut message.unmarked)))
         };
         match simple {
-            Some(id) => {
+            Some((id, unmarked)) => {
                 // Every recipient has its mail: nothing to mark in a file that goes.
-                self.remove(&id);
-                self.forget(number);
+                match disk::remove(&self.spool, &id) {
+                    Ok(()) => {
+                        log::lines::removed(id.as_str());
+                        self.forget(number);
+                    }
+                    Err(error) => {
+                        warn(&id, "remove", &error);
+                        let this = self.clone();
+                        self.worker().spawn(async move {
+                            this.mark_and_remove(&id, unmarked).await;
+                            this.forget(number);
+                        });
+                    }
+                }
             }
             None => {
                 let this = self.clone();
@@ -69,28 +88,64 @@ impl Qmgr {
         }
     }
 
-    fn remove(&self, id: &QueueId) {
-        match disk::remove(&self.spool, id) {
-            Ok(()) => log::lines::removed(id.as_str()),
-            Err(error) => log::warning!("{id}: remove: {error}"),
+    /// A file that does not go must not be delivered again, by whichever queue manager finds it.
+    async fn mark_and_remove(&self, id: &QueueId, unmarked: Vec<u64>) {
+        let (spool, name) = (self.spool.clone(), id.clone());
+        self.insist(id, "mark recipients", move || disk::mark(&spool, &name, &unmarked)).await;
+        self.remove(id).await;
+    }
+
+    async fn remove(&self, id: &QueueId) {
+        let (spool, name) = (self.spool.clone(), id.clone());
+        if self.insist(id, "remove", move || disk::remove(&spool, &name)).await {
+            log::lines::removed(id.as_str());
+        }
+    }
+
+    /// Takes a step on disk until it succeeds; the first failure is logged. The message stays ours meanwhile: nobody takes
+    /// it into the active queue again. False when this process ended before.
+    async fn insist(
+        &self,
+        id: &QueueId,
+        what: &str,
+        step: impl Fn() -> std::io::Result<()> + Clone + Send + 'static,
+    ) -> bool {
+        let mut pause = FIRST_PAUSE;
+        let mut last = false;
+        loop {
+            match self.worker().run_blocking(step.clone()).await {
+                Some(Ok(())) => return true,
+                Some(Err(error)) if pause == FIRST_PAUSE => warn(id, what, &error),
+                Some(Err(_)) => {}
+                None => return false,
+            }
+            if last {
+                return false;
+            }
+            tokio::select! {
+                () = sleep(pause) => {}
+                // Once more, and then the next queue manager finds it.
+                () = self.worker().draining() => last = true,
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
     async fn finish(&self, number: MessageId) {
         let Some((rest, corrupt)) = self.write_down(number).await else { return };
         if corrupt {
+            log::lines::saving_corrupt(rest.id.as_str(), Directory::Active.name());
             let (spool, id) = (self.spool.clone(), rest.id.clone());
-            let saved = self.worker().run_blocking(move || disk::save_corrupt(&spool, &id)).await;
-            if let Some(Err(error)) = saved {
-                log::warning!("{}: {error}", rest.id);
-            }
-            return;
+            self.insist(&rest.id, "move to corrupt", move || disk::save_corrupt(&spool, &id)).await;
+        } else if self.send_notices(&rest).await {
+            self.put_off(&rest).await;
+        } else {
+            self.remove(&rest.id).await;
         }
-        let stays = self.send_notices(&rest).await;
-        if stays { self.put_off(&rest).await } else { self.remove(&rest.id) }
     }
 
-    /// Marks and deferrals go to disk. What fails here is tried again another day.
+    /// Marks and deferrals go to disk. Who has got the mail must be marked before anything else happens to the message;
+    /// why others wait is written down another day if it cannot be now.
     async fn write_down(&self, number: MessageId) -> Option<(Rest, bool)> {
         let (mut rest, corrupt, unmarked, deferrals) = {
             let mut state = self.state.borrow_mut();
@@ -109,13 +164,24 @@ impl Qmgr {
             (rest, message.corrupt, unmarked, std::mem::take(&mut message.deferrals))
         };
         let (spool, id, form) = (self.spool.clone(), rest.id.clone(), self.form);
-        let written = self.worker().run_blocking(move || {
-            let marked = disk::mark(&spool, &id, &unmarked);
-            marked.and(disk::write_deferrals(&spool, &id, form, &deferrals))
-        });
-        if let Some(Err(error)) = written.await {
-            log::warning!("{}: {error}", rest.id);
-            rest.untold = true;
+        let written = self
+            .worker()
+            .run_blocking(move || {
+                let marked = disk::mark(&spool, &id, &unmarked);
+                let written = disk::write_deferrals(&spool, &id, form, &deferrals);
+                (marked.map_err(|error| (error, unmarked)), written)
+            })
+            .await;
+        if let Some((marked, written)) = written {
+            if let Err(error) = written {
+                warn(&rest.id, "write defer log", &error);
+                rest.untold = true;
+            }
+            if let Err((error, unmarked)) = marked {
+                warn(&rest.id, "mark recipients", &error);
+                let (spool, id) = (self.spool.clone(), rest.id.clone());
+                self.insist(&rest.id, "mark recipients", move || disk::mark(&spool, &id, &unmarked)).await;
+            }
         }
         Some((rest, corrupt))
     }
@@ -138,7 +204,7 @@ impl Qmgr {
             if let Some(offset) = rest.envelope.trace_offset.filter(|_| sent && stays) {
                 let (spool, id) = (self.spool.clone(), rest.id.clone());
                 let marked = self.worker().run_blocking(move || disk::mark_traced(&spool, &id, offset)).await;
-                warn(&rest.id, marked);
+                warn_of(&rest.id, marked);
             }
         }
         if waiting && let Some(warning) = rest.envelope.warning.filter(|warning| warning.time > 0) {
@@ -146,7 +212,7 @@ impl Qmgr {
             if due && self.notify(&self.settings.defer_service, Notice::Delay, rest).await {
                 let (spool, id) = (self.spool.clone(), rest.id.clone());
                 let marked = self.worker().run_blocking(move || disk::mark_warned(&spool, &id, warning.offset)).await;
-                warn(&rest.id, marked);
+                warn_of(&rest.id, marked);
             }
         }
         stays
@@ -190,8 +256,7 @@ impl Qmgr {
             .clamp(self.settings.minimal_backoff, self.settings.maximal_backoff.max(self.settings.minimal_backoff));
         let until = SystemTime::now() + pause;
         let (spool, id) = (self.spool.clone(), rest.id.clone());
-        let moved = self.worker().run_blocking(move || disk::put_off(&spool, &id, until)).await;
-        warn(&rest.id, moved);
+        self.insist(&rest.id, "move to deferred", move || disk::put_off(&spool, &id, until)).await;
         for site in &rest.sites {
             if !self.fast_flush.is_empty() && self.fast_flush.matches(site.as_bytes()).await.unwrap_or(false) {
                 self.flush.add(site.clone(), rest.id.clone());
@@ -205,8 +270,12 @@ fn age(envelope: &Envelope) -> Duration {
     Duration::from_secs(u64::try_from(epoch_seconds() - envelope.created()).unwrap_or(0))
 }
 
-fn warn(id: &QueueId, result: Option<std::io::Result<()>>) {
+fn warn_of(id: &QueueId, result: Option<std::io::Result<()>>) {
     if let Some(Err(error)) = result {
-        log::warning!("{id}: {error}");
+        warn(id, "note in the queue file", &error);
     }
+}
+
+fn warn(id: &QueueId, what: &str, error: &std::io::Error) {
+    log::warning!("{id}: {what}: {}", sys::reason(error));
 }

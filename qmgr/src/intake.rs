@@ -274,7 +274,7 @@ impl Qmgr {
             Err(other) => {
                 state.intake.busy.remove(&id);
                 if let NotTaken::Failed(error) = other {
-                    log::warning!("{id}: cannot take into the active queue: {error}");
+                    log::warning!("{id}: cannot take into the active queue: {}", sys::reason(&error));
                 }
                 return;
             }
@@ -310,6 +310,7 @@ impl Qmgr {
             file: keep.then(|| Rc::new(file)),
             in_flight: 0,
             unmarked: Vec::new(),
+            mark_failed: false,
             entries: Vec::new(),
             writing: false,
             bounced: logs.bounce,

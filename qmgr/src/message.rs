@@ -61,6 +61,8 @@ pub(crate) struct Message {
     pub(crate) in_flight: usize,
     /// Recipients that are done but not marked.
     pub(crate) unmarked: Vec<u64>,
+    /// Marks could not be made, and it was logged.
+    pub(crate) mark_failed: bool,
     /// Entries that wait to be written to the logs.
     pub(crate) entries: Vec<(Directory, log_file::Entry)>,
     /// Somebody is writing them.

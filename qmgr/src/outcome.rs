@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use bstr::BString;
 use dsn::{Action, Class, Delivery, Dsn};
 use log::lines::{Status, StatusLine};
-use queue::Directory;
+use queue::{Directory, log_file};
 
 use crate::disk;
 use crate::message::{Recipient, entry};
@@ -60,46 +60,47 @@ impl Qmgr {
     /// These recipients wait, without a try.
     pub(crate) fn defer(self: &Rc<Self>, number: MessageId, indexes: &[u32], why: &Dsn) {
         for index in indexes {
-            let Some(recipient) = self.take_recipient(number, *index) else { continue };
-            self.log_own(number, &recipient, why, Status::Deferred);
-            let mut state = self.state.borrow_mut();
-            let Some(message) = state.messages.get_mut(&number) else { return };
-            if message.is_probe() {
-                if message.is_server_probe() {
-                    message.done(&recipient);
-                } else {
-                    message.entries.push((Directory::Trace, entry(&recipient, Action::Undeliverable, why)));
-                }
-            } else {
-                message.deferral(&recipient, why);
-            }
+            self.untried(number, *index, Delivery::Deferred(why.clone()));
         }
         self.write_entries(number);
     }
 
     /// This recipient is returned, without a try.
     pub(crate) fn reject(self: &Rc<Self>, number: MessageId, index: u32, why: Dsn) {
-        if self.delivery.soft_bounce {
-            let why = Dsn { status: why.status.with_class(Class::Transient), ..why };
-            let Some(recipient) = self.take_recipient(number, index) else { return };
-            self.log_own(number, &recipient, &why, Status::SoftBounce);
-            if let Some(message) = self.state.borrow_mut().messages.get_mut(&number) {
-                message.deferral(&recipient, &why);
-            }
-            return;
-        }
-        let Some(recipient) = self.take_recipient(number, index) else { return };
-        self.log_own(number, &recipient, &why, Status::Bounced);
-        if let Some(message) = self.state.borrow_mut().messages.get_mut(&number) {
-            let log = if message.is_probe() { Directory::Trace } else { Directory::Bounce };
-            let action = if message.is_probe() { Action::Undeliverable } else { Action::Failed };
-            if message.is_server_probe() {
-                message.done(&recipient);
-            } else {
-                message.entries.push((log, entry(&recipient, action, &why)));
-            }
-        }
+        self.untried(number, index, Delivery::Bounced(why));
         self.write_entries(number);
+    }
+
+    /// An outcome of our own, as default_delivery_status_filter and soft_bounce have it: logged and noted.
+    fn untried(&self, number: MessageId, index: u32, delivery: Delivery) {
+        let Some(recipient) = self.take_recipient(number, index) else { return };
+        let mut status = None;
+        let delivery = match self.delivery.filter.apply(delivery) {
+            Delivery::Bounced(why) if self.delivery.soft_bounce && !self.is_probe(number) => {
+                status = Some(Status::SoftBounce);
+                Delivery::Deferred(Dsn { status: why.status.with_class(Class::Transient), ..why })
+            }
+            other => other,
+        };
+        let permanent = matches!(delivery, Delivery::Bounced(_));
+        let why = delivery.dsn();
+        let own = if permanent { Status::Bounced } else { Status::Deferred };
+        self.log_own(number, &recipient, why, status.unwrap_or(own));
+        let mut state = self.state.borrow_mut();
+        let Some(message) = state.messages.get_mut(&number) else { return };
+        if message.is_server_probe() {
+            message.done(&recipient);
+        } else if message.is_probe() {
+            message.entries.push((Directory::Trace, entry(&recipient, Action::Undeliverable, why)));
+        } else if permanent {
+            message.entries.push((Directory::Bounce, entry(&recipient, Action::Failed, why)));
+        } else {
+            message.deferral(&recipient, why);
+        }
+    }
+
+    fn is_probe(&self, number: MessageId) -> bool {
+        self.state.borrow().messages.get(&number).is_some_and(crate::message::Message::is_probe)
     }
 
     /// A notice to the address that notices come from.
@@ -170,22 +171,29 @@ impl Qmgr {
         };
         let (spool, form, name) = (self.spool.clone(), self.form, id.clone());
         let has = |directory| entries.iter().any(|(have, _)| *have == directory);
-        let (bounced, traced, count) = (has(Directory::Bounce), has(Directory::Trace), entries.len());
+        let (bounced, traced) = (has(Directory::Bounce), has(Directory::Trace));
+        // Who has got the mail is done, whether its sender can be told or not.
+        let got_it =
+            |entry: &log_file::Entry| matches!(entry.action, Action::Delivered | Action::Relayed | Action::Expanded);
+        let done: Vec<u64> = entries.iter().filter(|(_, e)| got_it(e)).filter_map(|(_, e)| e.offset).collect();
+        let count = entries.iter().filter(|(_, entry)| !got_it(entry)).count();
         let written = self.worker().run_blocking(move || disk::write_logs(&spool, &name, form, &entries)).await;
         let mut state = self.state.borrow_mut();
         let Some(message) = state.messages.get_mut(&number) else { return false };
         match written {
-            Some(Ok(())) => {
+            Some(Ok(unmarked)) => {
                 message.bounced |= bounced;
                 message.traced |= traced;
+                message.unmarked.extend(unmarked);
             }
             other => {
                 // Without a mark they are tried again, which is better than a failure that nobody hears of.
                 if let Some(Err(error)) = other {
-                    log::warning!("{id}: write log: {error}");
+                    log::warning!("{id}: write log: {}", sys::reason(&error));
                 }
+                message.unmarked.extend(done);
                 message.deferred += count;
-                message.untold = true;
+                message.untold |= count > 0;
             }
         }
         true
@@ -206,7 +214,13 @@ impl Qmgr {
                 (message.id.clone(), std::mem::take(&mut message.unmarked))
             };
             if let Err(error) = disk::mark(&self.spool, &id, &offsets) {
-                log::warning!("{id}: mark recipients: {error}");
+                // The end of the message's turn insists.
+                let mut state = self.state.borrow_mut();
+                let Some(message) = state.messages.get_mut(&number) else { continue };
+                message.unmarked.extend(offsets);
+                if !std::mem::replace(&mut message.mark_failed, true) {
+                    log::warning!("{id}: mark recipients: {}", sys::reason(&error));
+                }
             }
         }
     }

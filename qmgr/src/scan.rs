@@ -108,7 +108,7 @@ impl Scanner {
         self.scan = read.scan;
         self.found.extend(read.found);
         if let Some(error) = read.error {
-            log::warning!("scan {}: {error}", self.directory.name());
+            log::warning!("scan {}: {}", self.directory.name(), sys::reason(&error));
         }
     }
 }

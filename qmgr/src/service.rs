@@ -1,6 +1,7 @@
 //! The queue manager as a service: who calls, and how it starts and ends.
 
 use std::cell::{OnceCell, RefCell};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
@@ -39,6 +40,8 @@ pub struct Qmgr {
     pub(crate) rewrite: resolve::Client,
     pub(crate) notices: Notices,
     pub(crate) flush: Flush,
+    /// The lock of the one queue manager that takes messages; held until everything idle was given back.
+    pub(crate) place: RefCell<Option<File>>,
     worker: OnceCell<Worker>,
 }
 
@@ -73,6 +76,7 @@ impl Qmgr {
             rewrite: resolve::Client::new(private.join(&settings.rewrite_service), settings.ipc_timeout),
             notices: Notices::new(private.clone(), settings.notice_timeout),
             flush: Flush::new(root.join("public").join(&settings.flush_service), settings.ipc_timeout),
+            place: RefCell::default(),
             worker: OnceCell::new(),
             private,
             settings,

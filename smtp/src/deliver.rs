@@ -18,6 +18,7 @@ use crate::pool::{Pool, UnderWay};
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::targets::{self, Target};
+use crate::time_limit::TimeLimit;
 use crate::transaction::{Envelope, Next, Outcome, Recipient, Step, Transaction};
 use crate::trouble::{Trouble, acceptance, is_transient, refusal};
 
@@ -32,10 +33,18 @@ pub struct Smtp {
 /// The recipients of a request that are still open, and why.
 struct Progress {
     open: Vec<usize>,
-    reasons: Vec<Option<Dsn>>,
+    reasons: Vec<Option<Reason>>,
     /// Why the last host could not be used at all; none once one could.
     host_trouble: Option<Dsn>,
     sessions: usize,
+}
+
+/// Why a recipient is still open, and the server that said so.
+#[derive(Clone, Debug)]
+struct Reason {
+    dsn: Dsn,
+    relay: String,
+    uses: u32,
 }
 
 impl Smtp {
@@ -55,13 +64,14 @@ impl Smtp {
         let under_way = self.pool.begin(&nexthop);
         self.try_destinations(&mut job, &nexthop, &under_way, &mut progress).await;
         for index in std::mem::take(&mut progress.open) {
-            let dsn = progress.reasons[index]
-                .take()
-                .or_else(|| progress.host_trouble.clone())
-                .unwrap_or_else(|| Dsn::new(Status::transient(4, 4), "no mail server could be tried"));
+            let Reason { dsn, relay, uses } = progress.reasons[index].take().unwrap_or_else(|| {
+                let trouble = progress.host_trouble.clone();
+                let dsn = trouble.unwrap_or_else(|| Dsn::new(Status::transient(4, 4), "no mail server could be tried"));
+                Reason { dsn, relay: "none".to_owned(), uses: 1 }
+            });
             let delivery = if dsn.is_transient() { Delivery::Deferred(dsn) } else { Delivery::Bounced(dsn) };
-            job.report.connection_uses = 1;
-            job.report(index, b"none", delivery);
+            job.report.connection_uses = uses;
+            job.report(index, relay.as_bytes(), delivery);
         }
         job.finish(progress.host_trouble);
     }
@@ -254,8 +264,9 @@ impl Smtp {
                 Step::Data => timeouts.data_init,
                 Step::EndOfData(_) | Step::EmptyData => timeouts.data_done,
             };
+            let limit = self.settings.time_limit(limit);
             if !output.is_empty() {
-                session.write(&output, limit, step.activity()).await?;
+                session.write(&output, &mut limit.clone(), step.activity()).await?;
                 output.clear();
             }
             let reply = session.read_reply(limit, step.activity()).await?;
@@ -280,6 +291,9 @@ impl Smtp {
 
     async fn send_body(&self, session: &mut Session, encoder: &mut Encoder) -> Result<(), Trouble> {
         const ACTIVITY: &str = "sending message body";
+        let settings = &self.settings;
+        let mut limit =
+            TimeLimit::of_content(settings.timeouts.data_xfer, settings.per_request_deadline, settings.min_data_rate);
         let mut output = Vec::new();
         loop {
             output.clear();
@@ -287,7 +301,7 @@ impl Smtp {
                 log::warning!("{error}");
                 Trouble::Lost(ACTIVITY)
             })?;
-            session.write(&output, self.settings.timeouts.data_xfer, ACTIVITY).await?;
+            session.write(&output, &mut limit, ACTIVITY).await?;
             if !more {
                 return Ok(());
             }
@@ -319,7 +333,7 @@ impl Smtp {
                 Outcome::Refused(reply, step) => {
                     let dsn = refusal(target, reply, step.command());
                     if is_transient(reply, matches!(step, Step::Rcpt(_))) {
-                        progress.keep(index, soften(dsn));
+                        progress.keep(index, Reason { dsn: soften(dsn), relay: relay.clone(), uses });
                         continue;
                     }
                     Delivery::Bounced(dsn)
@@ -332,7 +346,7 @@ impl Smtp {
                             Dsn::new(Status::transient(4, 2), format!("host {host} closed the session"))
                         }
                     };
-                    progress.keep(index, dsn);
+                    progress.keep(index, Reason { dsn, relay: relay.clone(), uses });
                     continue;
                 }
             };
@@ -360,9 +374,9 @@ impl Smtp {
 }
 
 impl Progress {
-    fn keep(&mut self, index: usize, dsn: Dsn) {
+    fn keep(&mut self, index: usize, reason: Reason) {
         self.open.push(index);
-        self.reasons[index] = Some(dsn);
+        self.reasons[index] = Some(reason);
     }
 }
 

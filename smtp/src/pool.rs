@@ -83,6 +83,7 @@ impl Pool {
     ///
     /// # Errors
     /// The session, for its good-bye.
+    #[expect(clippy::result_large_err, reason = "the session goes back to whom it came from")]
     pub fn keep(&self, nexthop: &str, session: Session, settings: &Rc<Settings>) -> Result<(), Session> {
         let worn_out = settings.reuse_count_limit.is_some_and(|limit| session.uses >= limit)
             || session.since.elapsed() >= settings.reuse_time_limit;

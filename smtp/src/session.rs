@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use crate::settings::Settings;
 use crate::targets::{Target, TargetAddress};
+use crate::time_limit::TimeLimit;
 use crate::trouble::Trouble;
 
 /// A session that has been greeted, between transactions.
@@ -47,11 +48,12 @@ impl Session {
     /// # Errors
     /// Why this server cannot be used now.
     pub async fn open(target: &Target, settings: &Settings) -> Result<Session, Trouble> {
-        let stream = match timeout_or_never(settings.timeouts.connect, connect(target, settings)).await {
-            Some(Ok(stream)) => stream,
-            Some(Err(error)) => return Err(Trouble::Connect(errno_text(&error))),
-            None => return Err(Trouble::Connect("Connection timed out".to_owned())),
+        // Zero leaves it to the operating system.
+        let connected = match settings.timeouts.connect {
+            Duration::ZERO => connect(target, settings).await,
+            limit => timeout(limit, connect(target, settings)).await.unwrap_or_else(|_| Err(timed_out())),
         };
+        let stream = connected.map_err(|error| Trouble::Connect(sys::reason(&error)))?;
         let mut session = Session {
             stream,
             replies: ReplyReader::new(REPLY_LINE_LIMIT),
@@ -66,7 +68,7 @@ impl Session {
 
     async fn greet(&mut self, settings: &Settings) -> Result<(), Trouble> {
         const GREETING: &str = "receiving the initial server greeting";
-        let greeting = self.read_reply(settings.timeouts.helo, GREETING).await?;
+        let greeting = self.read_reply(settings.time_limit(settings.timeouts.helo), GREETING).await?;
         if greeting.code / 100 != 2 {
             // RFC 5321 3.1: 5xx in the greeting is about the host, not about the message, unless told otherwise.
             let refused = Trouble::Refused(greeting);
@@ -108,21 +110,26 @@ impl Session {
     ) -> Result<Reply, Trouble> {
         let mut line = Vec::new();
         command::greet(&mut line, greeting, settings.helo_name.as_bytes());
-        self.write(&line, settings.timeouts.helo, activity).await?;
-        self.read_reply(settings.timeouts.helo, activity).await
+        let limit = settings.time_limit(settings.timeouts.helo);
+        self.write(&line, &mut limit.clone(), activity).await?;
+        self.read_reply(limit, activity).await
     }
 
-    /// Writes bytes out; each piece that the network takes has the whole time limit.
+    /// Writes bytes out, within a time limit as [`TimeLimit`] counts it.
     ///
     /// # Errors
     /// [`Trouble::Lost`] and [`Trouble::TimedOut`].
-    pub async fn write(&mut self, bytes: &[u8], limit: Duration, activity: &'static str) -> Result<(), Trouble> {
+    pub async fn write(&mut self, bytes: &[u8], limit: &mut TimeLimit, activity: &'static str) -> Result<(), Trouble> {
         let mut rest = bytes;
         while !rest.is_empty() {
-            match timeout_or_never(limit, self.stream.write(rest)).await {
-                Some(Ok(0) | Err(_)) => return Err(Trouble::Lost(activity)),
-                Some(Ok(written)) => rest = &rest[written..],
-                None => return Err(Trouble::TimedOut(activity)),
+            let start = Instant::now();
+            match timeout(limit.left(), self.stream.write(rest)).await {
+                Ok(Ok(0) | Err(_)) => return Err(Trouble::Lost(activity)),
+                Ok(Ok(written)) => {
+                    limit.spend(start.elapsed(), written);
+                    rest = &rest[written..];
+                }
+                Err(_) => return Err(Trouble::TimedOut(activity)),
             }
         }
         Ok(())
@@ -132,8 +139,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Trouble::Lost`], [`Trouble::TimedOut`], and [`Trouble::Protocol`] for what is no reply.
-    pub async fn read_reply(&mut self, limit: Duration, activity: &'static str) -> Result<Reply, Trouble> {
-        let deadline = Instant::now() + limit;
+    pub async fn read_reply(&mut self, mut limit: TimeLimit, activity: &'static str) -> Result<Reply, Trouble> {
         let mut buffer = [0u8; READ_SIZE];
         loop {
             match self.replies.next_reply() {
@@ -141,11 +147,14 @@ impl Session {
                 Ok(None) => {}
                 Err(error) => return Err(Trouble::Protocol(activity, error.to_string())),
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            match timeout_or_never(left, self.stream.read(&mut buffer)).await {
-                Some(Ok(0) | Err(_)) => return Err(Trouble::Lost(activity)),
-                Some(Ok(read)) => self.replies.receive(&buffer[..read]),
-                None => return Err(Trouble::TimedOut(activity)),
+            let start = Instant::now();
+            match timeout(limit.left(), self.stream.read(&mut buffer)).await {
+                Ok(Ok(0) | Err(_)) => return Err(Trouble::Lost(activity)),
+                Ok(Ok(read)) => {
+                    limit.spend(start.elapsed(), read);
+                    self.replies.receive(&buffer[..read]);
+                }
+                Err(_) => return Err(Trouble::TimedOut(activity)),
             }
         }
     }
@@ -167,16 +176,17 @@ impl Session {
     /// Says good-bye; errors do not matter any more.
     pub async fn quit(&mut self, settings: &Settings) {
         let activity = "sending QUIT";
-        let sent = self.write(b"QUIT\r\n", settings.timeouts.quit, activity).await;
+        let limit = settings.time_limit(settings.timeouts.quit);
+        let sent = self.write(b"QUIT\r\n", &mut limit.clone(), activity).await;
         if sent.is_ok() && !settings.skip_quit_response {
-            let _ = self.read_reply(settings.timeouts.quit, activity).await;
+            let _ = self.read_reply(limit, activity).await;
         }
     }
 }
 
 fn names_us(reply: &Reply, settings: &Settings) -> bool {
     let name = reply.lines().next().unwrap_or_default();
-    let name = name.split(|b| b.is_ascii_whitespace()).next().unwrap_or_default();
+    let name = name.split(u8::is_ascii_whitespace).next().unwrap_or_default();
     !name.is_empty() && name.eq_ignore_ascii_case(settings.myhostname.as_bytes())
 }
 
@@ -218,15 +228,6 @@ impl Stream {
     }
 }
 
-/// The C library's text of an error, without Rust's number behind it, as log readers know it.
-fn errno_text(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(number) => nix::errno::Errno::from_raw(number).desc().to_owned(),
-        None => error.to_string(),
-    }
-}
-
-/// `None` after the limit; a limit of zero means none, as everywhere in main.cf.
-async fn timeout_or_never<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
-    timeout(limit, future).await.ok()
+fn timed_out() -> io::Error {
+    nix::errno::Errno::ETIMEDOUT.into()
 }

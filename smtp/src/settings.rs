@@ -7,6 +7,8 @@ use std::time::Duration;
 use config::Config;
 use smtp_proto::Keywords;
 
+use crate::time_limit::TimeLimit;
+
 /// `smtp_address_preference`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressPreference {
@@ -111,6 +113,10 @@ pub struct Settings {
     pub ipc_timeout: Duration,
     /// The resolver's socket below the queue directory.
     pub resolver: PathBuf,
+    /// `smtp_per_request_deadline`
+    pub per_request_deadline: bool,
+    /// `smtp_min_data_rate`, bytes per second.
+    pub min_data_rate: u32,
     /// Time limits.
     pub timeouts: Timeouts,
     own_addresses: Vec<IpAddr>,
@@ -179,6 +185,8 @@ impl Settings {
             reuse_count_limit: limit("connection_reuse_count_limit")?.and_then(|limit| limit.try_into().ok()),
             ipc_timeout: config.time("ipc_timeout")?,
             resolver: PathBuf::from(format!("private/{}", config.string("resolver_service_name")?)),
+            per_request_deadline: config.bool(&name("per_request_deadline"))?,
+            min_data_rate: u32::try_from(config.int(&name("min_data_rate"))?).unwrap_or(u32::MAX),
             timeouts: Timeouts {
                 connect: time("connect_timeout")?,
                 helo: time(if lmtp { "lhlo_timeout" } else { "helo_timeout" })?,
@@ -192,6 +200,12 @@ impl Settings {
             own_addresses: config.own_interfaces()?.iter().map(|interface| interface.address).collect(),
             listening_ports: vec![25],
         })
+    }
+
+    /// The time limit of a command or reply.
+    #[must_use]
+    pub const fn time_limit(&self, limit: Duration) -> TimeLimit {
+        TimeLimit::new(limit, self.per_request_deadline)
     }
 
     /// True for a host name that is our own.

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use bstr::BString;
 use ipc::cleanup::{Begin, Encoding, Options, Origin, Recipient, Sender};
+use ipc::flush::{Answer, Request};
 use log::lines::ClientLine;
 use smtp_proto::server::{Body, MailCommand, Problems, RecipientCommand, Task, finish_reply};
 
@@ -163,20 +164,24 @@ impl Conversation {
             original.extend_from_slice(&address::external(&command.path.address));
             original
         });
-        self.first_recipient.get_or_insert_with(|| command.path.address.clone());
         if let Some(transaction) = &mut self.transaction {
-            transaction.recipient(Recipient {
-                address: command.path.address,
+            let recipient = Recipient {
+                address: command.path.address.clone(),
                 original: Some(original),
                 before_rewriting: None,
                 notify: command.parameters.notify,
-            });
+            };
+            if !transaction.recipient(recipient) {
+                let reply = refusal_reply(&ipc::cleanup::Refusal::Protocol);
+                return self.session.refuse(&reply, Problems::RESOURCE);
+            }
             if transaction.queued() > CONTENT_WATERMARK
                 && let Err(error) = transaction.flush().await
             {
                 log::warning!("{}: {error}", transaction.queue_id);
             }
         }
+        self.first_recipient.get_or_insert(command.path.address);
         self.session.accept();
     }
 
@@ -377,8 +382,33 @@ impl Conversation {
                 return;
             }
         }
-        log::warning!("reject: ETRN {domain}... from {}", self.peer.display);
-        let reply = [b"459 <", domain.as_slice(), b">: service unavailable"].concat();
-        self.session.refuse(&reply, Problems::POLICY);
+        match self.send_site(&domain).await {
+            Ok(Answer::Ok) => self.session.accept_with(b"250 Queuing started"),
+            Ok(Answer::Bad) => {
+                log::warning!("bad ETRN {domain}... from {}", self.peer.display);
+                self.session.refuse(b"501 Error: invalid parameter syntax", Problems::PROTOCOL);
+            }
+            Ok(Answer::Denied) => {
+                log::warning!("reject: ETRN {domain}... from {}", self.peer.display);
+                let reply = [b"459 <", domain.as_slice(), b">: service unavailable"].concat();
+                self.session.refuse(&reply, Problems::POLICY);
+            }
+            Ok(Answer::Failed) => self.session.refuse(b"458 Unable to queue messages", Problems::NONE),
+            Err(error) => {
+                log::warning!("flush service: {error}");
+                self.session.refuse(b"458 Unable to queue messages", Problems::NONE);
+            }
+        }
+    }
+
+    /// Gets the mail for a site going (`fast_flush_domains`).
+    async fn send_site(&self, domain: &BString) -> Result<Answer, ipc::Error> {
+        let settings = &self.service.settings;
+        let ask = async {
+            let mut connection = ipc::Connection::connect(&settings.flush).await?;
+            connection.send(&Request::SendSite(domain.to_string())).await?;
+            connection.expect::<Answer>().await
+        };
+        tokio::time::timeout(settings.ipc_timeout, ask).await.unwrap_or(Err(ipc::Error::Timeout))
     }
 }

@@ -127,6 +127,11 @@ impl Conversation {
         if !self.session.problems().meets(settings.protocol.notify) {
             return;
         }
+        match self.service.notice_gate.admit(self.session.problems(), Instant::now()) {
+            None => return,
+            Some(0) => {}
+            Some(count) => log::info!("postmaster notices: none for {count} earlier sessions with such trouble"),
+        }
         let message = notice::message(settings, &self.peer.display, self.session.history(), self.session.problems());
         let service = Rc::clone(&self.service);
         self.worker.spawn(async move {
@@ -260,6 +265,8 @@ impl Conversation {
         for note in self.session.take_notes() {
             let client = &self.peer.display;
             match note {
+                // Programs of this machine write everything at once, and may.
+                Note::ImproperPipelining(..) if self.peer.stand_alone => {}
                 Note::ImproperPipelining(verb, text) => log::lines::improper_pipelining(verb.name(), client, &text),
                 Note::NonSmtpCommand(text) => log::lines::non_smtp_command(client, &text),
                 Note::IllegalAddress(verb, text) => {

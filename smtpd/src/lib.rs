@@ -9,6 +9,8 @@ mod conversation;
 mod execute;
 mod footer;
 mod notice;
+mod notice_gate;
+mod postdrop;
 mod received;
 pub mod restrictions;
 mod rewrite_context;

@@ -41,7 +41,8 @@ pub(crate) async fn send(pool: &Pool, settings: &Settings, message: Vec<u8>) {
         }
     };
     let recipient = settings.error_notice_recipient.as_str();
-    transaction.recipient(Recipient { address: recipient.into(), ..Recipient::default() });
+    // An address of main.cf fits.
+    let _ = transaction.recipient(Recipient { address: recipient.into(), ..Recipient::default() });
     transaction.content(&message);
     if let Err(refusal) = pool.finish(transaction).await {
         log::warning!("postmaster notice failed: {refusal:?}");

@@ -12,6 +12,8 @@ use tables::{Flags, Kind, Maps, MatchList};
 use crate::client::Peer;
 use crate::conversation::Conversation;
 use crate::footer::Footers;
+use crate::notice_gate::NoticeGate;
+use crate::postdrop::Postdrop;
 use crate::rewrite_context::RewriteClients;
 use crate::settings::{self, Settings};
 use crate::starttls::Tls;
@@ -26,6 +28,7 @@ pub struct Smtpd {
     pub(crate) footers: Footers,
     pub(crate) rewrite_clients: RewriteClients,
     pub(crate) pool: Rc<Pool>,
+    pub(crate) notice_gate: NoticeGate,
     /// Where TLS is wanted.
     pub(crate) tls: Option<Tls>,
     names: ipc::resolver::Client,
@@ -60,7 +63,12 @@ impl SessionService for Smtpd {
         Ok(Smtpd {
             footers: Footers::load(config)?,
             rewrite_clients: RewriteClients::load(config)?,
-            pool: Rc::new(Pool::new(settings.cleanup.clone(), settings.ipc_timeout)),
+            pool: Rc::new(if start.stand_alone {
+                Pool::of_postdrop(Postdrop::load(config)?, settings.ipc_timeout)
+            } else {
+                Pool::new(settings.cleanup.clone(), settings.ipc_timeout)
+            }),
+            notice_gate: NoticeGate::default(),
             noop_commands: strings("smtpd_noop_commands", Kind::Strings)?,
             forbidden_commands: strings("smtpd_forbidden_commands", Kind::Strings)?,
             command_filter: maps("smtpd_command_filter")?,

@@ -2,11 +2,14 @@
 
 use std::cell::RefCell;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 use ipc::cleanup::{Action, Begin, FromCleanup, Recipient, Refusal, Sender, ToCleanup};
 use ipc::{Connection, Kind};
 use queue::QueueId;
+
+use crate::postdrop::Postdrop;
 
 /// Idle connections that are kept.
 const MOST_IDLE: usize = 32;
@@ -17,6 +20,8 @@ pub(crate) struct Pool {
     path: PathBuf,
     timeout: Duration,
     idle: RefCell<Vec<Connection>>,
+    /// Where messages go instead of to cleanup.
+    postdrop: Option<Rc<Postdrop>>,
 }
 
 /// A message that is being handed to cleanup. Dropping it anywhere before its end drops the message.
@@ -29,11 +34,18 @@ pub(crate) struct Transaction {
     content: bool,
     /// The content is too large: what follows is not sent any more.
     oversize: bool,
+    /// Something could not be said to cleanup: the message would not be what the client or a decision wanted.
+    broken: bool,
 }
 
 impl Pool {
     pub(crate) fn new(path: PathBuf, timeout: Duration) -> Pool {
-        Pool { path, timeout, idle: RefCell::default() }
+        Pool { path, timeout, idle: RefCell::default(), postdrop: None }
+    }
+
+    /// For a server that runs with the rights of an ordinary user.
+    pub(crate) fn of_postdrop(postdrop: Postdrop, timeout: Duration) -> Pool {
+        Pool { postdrop: Some(Rc::new(postdrop)), ..Pool::new(PathBuf::from("postdrop"), timeout) }
     }
 
     async fn connection(&self) -> Result<Connection, ipc::Error> {
@@ -42,7 +54,10 @@ impl Pool {
             match idle {
                 Some(connection) if connection.is_idle_and_open() => return Ok(connection),
                 Some(_) => {}
-                None => return Ok(Connection::connect(&self.path).await?),
+                None => match &self.postdrop {
+                    Some(postdrop) => return Ok(postdrop.connect()?),
+                    None => return Ok(Connection::connect(&self.path).await?),
+                },
             }
         }
     }
@@ -77,7 +92,7 @@ impl Pool {
             FromCleanup::Opened(queue_id) => {
                 connection.queue(&ToCleanup::Sender(sender))?;
                 let timeout = self.timeout;
-                Ok(Ok(Transaction { connection, timeout, queue_id, content: false, oversize: false }))
+                Ok(Ok(Transaction { connection, timeout, queue_id, content: false, oversize: false, broken: false }))
             }
             FromCleanup::Unavailable(refusal) | FromCleanup::Refused(refusal) => {
                 self.put_back(connection);
@@ -89,9 +104,10 @@ impl Pool {
 
     /// Ends a message that is complete: its refusal, or nothing when it is on disk.
     pub(crate) async fn finish(&self, transaction: Transaction) -> Result<(), Refusal> {
-        if transaction.oversize {
+        if transaction.oversize || transaction.broken {
+            let refusal = if transaction.broken { Refusal::Protocol } else { Refusal::Size };
             self.abort(transaction).await;
-            return Err(Refusal::Size);
+            return Err(refusal);
         }
         let Transaction { mut connection, timeout, .. } = transaction;
         let answer = async {
@@ -132,15 +148,24 @@ impl Pool {
 }
 
 impl Transaction {
-    /// Adds to the envelope. A value that does not fit a frame is no reason to lose the connection: it is refused.
+    /// Adds to the envelope. A value that does not fit a frame is no reason to lose the connection, but the message
+    /// without it is not the one that was to be: it is refused at its end.
     fn add(&mut self, message: &ToCleanup) {
         if let Err(error) = self.connection.queue(message) {
-            log::warning!("{}: {error}", self.queue_id);
+            log::warning!("{}: message refused: {error}", self.queue_id);
+            self.broken = true;
         }
     }
 
-    pub(crate) fn recipient(&mut self, recipient: Recipient) {
-        self.add(&ToCleanup::Recipient(recipient));
+    /// Adds a recipient, who may be refused by itself: false when it cannot be said to cleanup.
+    pub(crate) fn recipient(&mut self, recipient: Recipient) -> bool {
+        match self.connection.queue(&ToCleanup::Recipient(recipient)) {
+            Ok(()) => true,
+            Err(error) => {
+                log::warning!("{}: recipient refused: {error}", self.queue_id);
+                false
+            }
+        }
     }
 
     pub(crate) fn bcc(&mut self, address: &[u8]) {

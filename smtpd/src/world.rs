@@ -26,8 +26,6 @@ pub(crate) struct World {
     delimiters: Delimiters,
     parents_match: bool,
     names: Names,
-    /// Local part of double_bounce_sender.
-    double_bounce: BString,
 }
 
 impl World {
@@ -61,7 +59,6 @@ impl World {
             recipients: Recipients::open(config).map_err(StartError::service)?,
             rewriter: Rewriter::new(config, Context::Local).map_err(StartError::service)?,
             delimiters: Delimiters::new(set.as_bytes(), config.bool("owner_request_special")?),
-            double_bounce: address::split(config.string("double_bounce_sender")?.as_bytes()).0.into(),
             parents_match,
             names,
         })
@@ -71,14 +68,7 @@ impl World {
     pub(crate) fn changed(&self) -> Option<String> {
         let named = self.access.iter().find_map(Maps::changed_table).or_else(|| self.mynetworks.changed_table());
         let named = named.or_else(|| self.certificates.changed_table());
-        let routed = || (self.routing.changed() || self.recipients.changed()).then(|| "of recipients".to_owned());
-        named.or_else(routed)
-    }
-
-    /// Local parts that notices of our own come from: replies to them are not refused.
-    fn is_own_sender(&self, recipient: &[u8]) -> bool {
-        let localpart = address::split(recipient).0;
-        localpart.eq_ignore_ascii_case(b"mailer-daemon") || localpart.eq_ignore_ascii_case(&self.double_bounce)
+        named.or_else(|| self.routing.changed_table()).or_else(|| self.recipients.changed_table())
     }
 
     async fn resolve(&self, address: &[u8]) -> Result<(Resolved, bool), TableFailure> {
@@ -152,9 +142,6 @@ impl Lookup for World {
             (Resolved::Route(route), _) => route,
             (Resolved::Reject(_) | Resolved::Defer(_), _) => return Ok(None),
         };
-        if route.class == Class::Local && self.is_own_sender(&route.recipient) {
-            return Ok(None);
-        }
         match self.recipients.exists(&address, &route, self.routing.classes()).await {
             Ok(Verdict::Known) => Ok(None),
             Ok(Verdict::Unknown(table)) => Ok(Some(match table {

@@ -155,18 +155,36 @@ fn a_silent_client_is_told_and_dropped() {
         let settings = parameters(&[("smtpd_timeout", "1s"), ("smtpd_per_request_deadline", "yes")]);
         let mut client = world.connect(&settings, None).await.expect("a server");
         reply(&mut client).await;
-        let (mut input, mut output) = client.split();
-        let drip = async {
-            while output.write_all(b"N").await.is_ok() {
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        // The client waits for an answer, and says one more letter each time it has none.
+        let mut text = [0; 512];
+        let length = loop {
+            client.write_all(b"N").await.expect("the server listens");
+            let answer = client.read(&mut text);
+            if let Ok(read) = tokio::time::timeout(std::time::Duration::from_millis(100), answer).await {
+                break read.expect("an answer");
             }
         };
-        let mut text = Vec::new();
-        tokio::select! {
-            () = drip => {}
-            _ = input.read_to_end(&mut text) => {}
+        assert_eq!(text[..length].as_bstr(), "421 4.4.2 mx.test.example Error: timeout exceeded\r\n");
+    });
+}
+
+/// ETRN answered 459 for every site.
+#[test]
+fn etrn_asks_the_flush_service() {
+    server::testing::run(async {
+        let world = start().await;
+        let mut client = world.connect(&[], None).await.expect("a server");
+        reply(&mut client).await;
+        for (command, expected) in [
+            ("EHLO x", "250"),
+            ("ETRN served.example", "250 Queuing started\r\n"),
+            ("ETRN failing.example", "458 Unable to queue messages\r\n"),
+            ("ETRN other.example", "459 <other.example>: service unavailable\r\n"),
+        ] {
+            client.write_all(format!("{command}\r\n").as_bytes()).await.expect("written");
+            let reply = reply(&mut client).await;
+            assert!(reply.starts_with(expected), "{command}: {reply}");
         }
-        assert_eq!(text.as_bstr(), "421 4.4.2 mx.test.example Error: timeout exceeded\r\n");
     });
 }
 

@@ -67,7 +67,7 @@ pub fn directory() -> PathBuf {
 #[must_use]
 pub fn all() -> Vec<Dialogue> {
     let mut all = Vec::new();
-    for file in ["grammar", "delivery", "newlines", "limits", "restrictions"] {
+    for file in ["grammar", "addresses", "delivery", "newlines", "limits", "restrictions"] {
         let text = std::fs::read_to_string(directory().join(format!("{file}.txt"))).expect("dialogues");
         parse(file, &text, &mut all);
     }
@@ -166,7 +166,15 @@ impl Dialogue {
     /// # Errors
     /// What it said that was not expected.
     pub fn hold(&self, port: u16) -> Result<(), String> {
-        let mut stream = connect_from(self.from.unwrap_or(Ipv4Addr::LOCALHOST), port).map_err(|e| e.to_string())?;
+        self.hold_over(connect_from(self.from.unwrap_or(Ipv4Addr::LOCALHOST), port).map_err(|e| e.to_string())?)
+    }
+
+    /// Holds the dialogue over a connection that has just been made.
+    ///
+    /// # Errors
+    /// What the server said that was not expected.
+    pub fn hold_over(&self, mut stream: TcpStream) -> Result<(), String> {
+        let _ = stream.set_read_timeout(Some(REPLY_TIME));
         let mut waiting = Vec::new();
         for step in &self.steps {
             if stream.write_all(&step.bytes).is_err() {
@@ -199,7 +207,6 @@ fn connect_from(from: Ipv4Addr, port: u16) -> Result<TcpStream, nix::Error> {
     connect(socket.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)))?;
     let stream = TcpStream::from(socket);
     let _ = stream.set_nodelay(true);
-    let _ = stream.set_read_timeout(Some(REPLY_TIME));
     Ok(stream)
 }
 

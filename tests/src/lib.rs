@@ -8,6 +8,7 @@ pub mod client;
 pub mod dialogue;
 pub mod instance;
 pub mod log;
+pub mod machine;
 pub mod ports;
 pub mod sink;
 pub mod suite;
@@ -16,8 +17,17 @@ pub mod tls;
 pub use client::SmtpClient;
 pub use instance::Instance;
 pub use log::Log;
+pub use machine::Machine;
 pub use sink::Sink;
 pub use suite::Suite;
 
 /// How long anything in a test may take before the test fails.
 pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// For tests that only root can run: what they are about does not exist for others.
+///
+/// # Panics
+/// When it is not root who runs the test, so that nobody takes a test that did not look for one that passed.
+pub fn need_root() {
+    assert!(nix::unistd::geteuid().is_root(), "this test must be run by root, as .ci/run does");
+}

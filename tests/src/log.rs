@@ -82,6 +82,14 @@ impl Log {
         }
     }
 
+    /// Waits until it has grown, or for `most`.
+    pub fn wait_for_more(&mut self, most: std::time::Duration) {
+        let mut fds = [PollFd::new(self.watch.as_fd(), PollFlags::POLLIN)];
+        let _ = poll(&mut fds, PollTimeout::from(u16::try_from(most.as_millis()).unwrap_or(u16::MAX)));
+        let _ = self.watch.read_events();
+        self.read();
+    }
+
     fn read(&mut self) {
         if self.file.is_none() {
             self.file = File::open(&self.path).ok();

@@ -69,7 +69,12 @@ impl Sink {
         Sink::over(TcpListener::bind(("127.0.0.1", port)).expect("listen"), |_| None)
     }
 
-    fn over(listener: TcpListener, answer: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Sink {
+    /// A server on a socket that listens already.
+    ///
+    /// # Panics
+    /// When the socket has no address.
+    #[must_use]
+    pub fn over(listener: TcpListener, answer: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Sink {
         let port = listener.local_addr().expect("address").port();
         let shared = Arc::new((Mutex::new(State::default()), Condvar::new()));
         let answer: Answer = Arc::new(answer);

@@ -38,6 +38,21 @@ impl Suite {
     /// When it is not there.
     #[must_use]
     pub fn reference() -> Suite {
+        let root = Suite::reference_root();
+        Suite {
+            commands: root.join("usr/sbin"),
+            daemons: root.join("usr/lib/postfix/sbin"),
+            libraries: Some(root.join("usr/lib/postfix")),
+            name: "postfix",
+        }
+    }
+
+    /// Where the distribution's package of the reference was unpacked (`POSTFIX_ROOT`).
+    ///
+    /// # Panics
+    /// When it is not there.
+    #[must_use]
+    pub fn reference_root() -> PathBuf {
         let root =
             std::env::var_os("POSTFIX_ROOT").map_or_else(|| PathBuf::from("/opt/posthouse-reference"), PathBuf::from);
         assert!(
@@ -45,12 +60,7 @@ impl Suite {
             "no reference Postfix in {}: .ci/run unpacks it from the distribution's package",
             root.display()
         );
-        Suite {
-            commands: root.join("usr/sbin"),
-            daemons: root.join("usr/lib/postfix/sbin"),
-            libraries: Some(root.join("usr/lib/postfix")),
-            name: "postfix",
-        }
+        root
     }
 
     /// A command of this suite.

@@ -484,6 +484,36 @@ fn aliases_include_and_files() {
     log.wait_for(&["postfix/local[", "to=<null@example.com>", "status=sent (delivered to file: /dev/null)"]);
 }
 
+/// `local` and `virtual` keep their connection to the queue manager, and looked at their tables only when it was new.
+#[test]
+fn a_changed_table_counts_for_the_next_message() {
+    let user = Instance::user_name();
+    let mut instance = Instance::new(&Suite::ours(), RunAs::User);
+    let aliases = instance.write("aliases", "old /dev/null\n");
+    let boxes = instance.write("boxes", "old@v.example old\n");
+    let (uid, gid) = instance.ids();
+    instance.add_main_cf(&format!(
+        "mail_spool_directory = {}\nalias_maps = texthash:{}\nallow_mail_to_files = alias\n\
+         virtual_mailbox_domains = v.example\nvirtual_mailbox_base = {0}\nvirtual_mailbox_maps = texthash:{}\n\
+         virtual_uid_maps = static:{uid}\nvirtual_gid_maps = static:{gid}\nvirtual_minimum_uid = 1\n",
+        instance.mail().display(),
+        aliases.display(),
+        boxes.display()
+    ));
+    instance.start();
+    let mut log = instance.log();
+    SmtpClient::greeted(instance.port()).message("", &["old@example.com", "old@v.example"], "Subject: x\r\n\r\nx\r\n");
+    log.wait_for_count("status=sent", 2);
+    instance.write("aliases", format!("old /dev/null\nnew {user}\n"));
+    instance.write("boxes", "old@v.example old\nnew@v.example new\n");
+    SmtpClient::greeted(instance.port()).message("", &["new@example.com", "new@v.example"], "Subject: x\r\n\r\nx\r\n");
+    log.wait_for(&["postfix/local[", "to=<new@example.com>", "status=sent (delivered to mailbox)"]);
+    log.wait_for(&["postfix/virtual[", "to=<new@v.example>", "status=sent (delivered to mailbox)"]);
+    for program in ["smtpd", "local", "virtual"] {
+        log.wait_for(&[&format!("postfix/{program}["), "table texthash:", " has changed -- restarting"]);
+    }
+}
+
 #[test]
 fn virtual_aliases_canonical_and_bcc() {
     let sink = Sink::start();

@@ -1,6 +1,6 @@
 //! Bad input leaves the suite serving others.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixDatagram, UnixStream};
@@ -306,4 +306,171 @@ fn a_program_that_cannot_start_is_throttled() {
         SmtpClient::greeted(instance.port()).command("QUIT", 221);
     }
     assert!(log.lines_with("exit status 1").len() < 3, "{:?}", log.lines_with("exit status 1"));
+}
+
+/// What was seen of a deep queue.
+#[derive(Debug)]
+struct Deep {
+    start: Duration,
+    listing: Duration,
+    json: Duration,
+    /// Until new mail was at its destination, while the queue was scanned and while it was drained.
+    slowest_new: Duration,
+    drain: Duration,
+    /// Of the queue manager, in kilobytes.
+    memory: u64,
+    /// Of all others together.
+    memory_of_others: u64,
+}
+
+/// Counts in the log the messages that were delivered by discard.
+struct Removals {
+    log: std::io::BufReader<std::fs::File>,
+    line: String,
+    count: usize,
+}
+
+impl Removals {
+    fn follow(instance: &Instance) -> Removals {
+        let mut log = std::fs::File::open(instance.path().join("log/maillog")).expect("the log");
+        std::io::Seek::seek(&mut log, std::io::SeekFrom::End(0)).expect("seek");
+        Removals { log: std::io::BufReader::new(log), line: String::new(), count: 0 }
+    }
+
+    fn of_pattern(&mut self) -> usize {
+        // What has no end yet is read on the next time.
+        while self.log.read_line(&mut self.line).is_ok_and(|length| length > 0) && self.line.ends_with('\n') {
+            self.count += usize::from(self.line.contains("postfix/discard[") && self.line.contains("status=sent"));
+            self.line.clear();
+        }
+        self.count
+    }
+}
+
+/// An instance with `count` deferred messages that are not due: its start, listings, new mail beside it, a flush.
+fn deep_queue(count: usize) -> Deep {
+    let sink = Sink::start();
+    let mut instance = Instance::new(&Suite::ours(), RunAs::User);
+    // The pattern of all: a message of the suite's own.
+    instance.add_main_cf(&format!(
+        "default_transport = discard:\ndefer_transports = discard\ntransport_maps = inline:{{ new.example=smtp:[127.0.0.1]:{} }}\n\
+         qmgr_message_active_limit = 20000\n",
+        sink.port()
+    ));
+    instance.start();
+    let first = SmtpClient::greeted(instance.port()).message(
+        "s@client.example",
+        &["r@dest.example"],
+        "Subject: deep\r\n\r\nx\r\n",
+    );
+    instance.wait_for_queue("deferred", |files| files == [first.clone()]);
+    instance.stop();
+    let deferred = instance.spool().join("deferred");
+    let pattern = std::fs::read(deferred.join(&first[..1]).join(&first)).expect("a queue file");
+    let (uid, gid) = instance.ids();
+    let later = std::time::SystemTime::now() + Duration::from_secs(100_000);
+    for number in 1..count {
+        let temporary = deferred.join("new");
+        let file = std::fs::File::create(&temporary).expect("create");
+        (&file).write_all(&pattern).expect("write");
+        std::os::unix::fs::fchown(&file, Some(uid), Some(gid)).expect("chown");
+        file.set_permissions(std::fs::Permissions::from_mode(0o700)).expect("chmod");
+        file.set_modified(later).expect("time");
+        // A short queue id: microseconds, whose first digit is the directory, and the inode.
+        let inode = std::os::unix::fs::MetadataExt::ino(&file.metadata().expect("metadata"));
+        let id = format!("{:05X}{inode:X}", number % 1_000_000);
+        let directory = deferred.join(&id[..1]);
+        if !directory.exists() {
+            std::fs::create_dir(&directory).expect("a directory");
+            std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o700)).expect("chmod");
+            chown(&directory, Some(uid), Some(gid)).expect("chown");
+        }
+        std::fs::rename(&temporary, directory.join(id)).expect("rename");
+    }
+    let qmgr = |instance: &Instance| {
+        let all = memory(instance);
+        let is_qmgr = |pid: &nix::unistd::Pid| Instance::program_of(*pid) == "qmgr";
+        let pid = instance.processes().into_iter().find(is_qmgr).expect("qmgr runs");
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
+        let peak: u64 = peak.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number");
+        (peak, all - peak.min(all))
+    };
+    let mut probes = 0;
+    let mut new_mail = |instance: &Instance| {
+        let begin = std::time::Instant::now();
+        SmtpClient::greeted(instance.port()).message("", &["r@new.example"], "Subject: new\r\n\r\nx\r\n");
+        probes += 1;
+        let _ = sink.wait_for(probes);
+        begin.elapsed()
+    };
+
+    instance.add_main_cf("defer_transports =");
+    let begin = std::time::Instant::now();
+    instance.start();
+    let start = begin.elapsed();
+    let mut slowest_new = new_mail(&instance);
+    instance.wait_for_queue("active", <[String]>::is_empty);
+    let begin = std::time::Instant::now();
+    let listing = instance.output("postqueue", &["-p"]);
+    let listing_time = begin.elapsed();
+    assert!(listing.ends_with(&format!("in {count} Requests.\n")), "{}", listing.lines().last().unwrap_or_default());
+    drop(listing);
+    slowest_new = slowest_new.max(new_mail(&instance));
+    instance.wait_for_queue("active", <[String]>::is_empty);
+    let begin = std::time::Instant::now();
+    let json = instance.output("postqueue", &["-j"]);
+    let json_time = begin.elapsed();
+    assert_eq!(json.lines().count(), count);
+    drop(json);
+    let before = qmgr(&instance);
+
+    let begin = std::time::Instant::now();
+    instance.output("postqueue", &["-f"]);
+    // Counted in the log: to look at so many files would cost more than their delivery.
+    let mut removals = Removals::follow(&instance);
+    let (mut gone, mut progress) = (0, std::time::Instant::now());
+    while gone < count {
+        slowest_new = slowest_new.max(new_mail(&instance));
+        let now = removals.of_pattern();
+        if now > gone {
+            (gone, progress) = (now, std::time::Instant::now());
+        }
+        assert!(progress.elapsed() < PATIENCE, "only {gone} messages have gone");
+    }
+    instance.wait_for_queue("deferred", <[String]>::is_empty);
+    instance.wait_for_queue("active", <[String]>::is_empty);
+    let drain = begin.elapsed();
+    let after = qmgr(&instance);
+    Deep {
+        start,
+        listing: listing_time,
+        json: json_time,
+        slowest_new,
+        drain,
+        memory: before.0.max(after.0),
+        memory_of_others: before.1.max(after.1),
+    }
+}
+
+#[test]
+fn a_deep_queue_holds_nobody_up() {
+    let seen = deep_queue(3000);
+    assert!(seen.memory < 100_000, "{seen:?}");
+}
+
+/// DESIGN: one instance holds a million queued messages. POSTHOUSE_MESSAGES says how many it is to be.
+#[test]
+#[ignore = "takes minutes and gigabytes: cargo nextest run --run-ignored only a_million"]
+fn a_million_deferred_messages_in_the_long_run() {
+    let count = std::env::var("POSTHOUSE_MESSAGES").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000_000);
+    let seen = deep_queue(count);
+    let _ = std::io::stderr().write_all(format!("{count} messages: {seen:#?}\n").as_bytes());
+    let per_second = count as f64 / seen.drain.as_secs_f64();
+    assert!(seen.memory < 150_000, "the queue manager takes {} KB", seen.memory);
+    assert!(seen.memory_of_others < 300_000, "the others take {} KB", seen.memory_of_others);
+    assert!(seen.slowest_new < Duration::from_secs(20), "new mail waited {:?}", seen.slowest_new);
+    assert!(seen.start < Duration::from_secs(120), "the start took {:?}", seen.start);
+    assert!(seen.listing < Duration::from_secs(120) && seen.json < Duration::from_secs(120), "{seen:?}");
+    assert!(per_second > 300.0, "{per_second:.0} messages a second");
 }

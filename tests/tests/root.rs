@@ -8,15 +8,7 @@ use std::process::{Command, Stdio};
 
 use nix::unistd::{Group, Pid, User};
 use posthouse_tests::instance::RunAs;
-use posthouse_tests::{Instance, Sink, SmtpClient, Suite};
-
-fn is_root() -> bool {
-    let root = nix::unistd::geteuid().is_root();
-    if !root {
-        let _ = std::io::stderr().write_all(b"not root: nothing to see of accounts\n");
-    }
-    root
-}
+use posthouse_tests::{Instance, Sink, SmtpClient, Suite, need_root};
 
 fn uid_of(name: &str) -> u32 {
     User::from_name(name).ok().flatten().unwrap_or_else(|| panic!("no user {name}: .ci/run makes it")).uid.as_raw()
@@ -50,11 +42,21 @@ fn identity(process: Pid) -> (Vec<u32>, String) {
     (line("Uid:").split_whitespace().map(|id| id.parse().expect("a number")).collect(), line("CapPrm:"))
 }
 
+/// Whether set-uid programs have no effect below a process, and how its system calls are restricted (2: by a filter).
+fn confinement(process: Pid) -> (String, String) {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("status");
+    let line =
+        |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned();
+    (line("NoNewPrivs:"), line("Seccomp:"))
+}
+
+fn filters_exist() -> bool {
+    fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail").is_ok_and(|actions| actions.contains("errno"))
+}
+
 #[test]
 fn each_daemon_has_its_account_and_root_directory() {
-    if !is_root() {
-        return;
-    }
+    need_root();
     let sink = Sink::start();
     let instance = jailed(&sink, "");
     let mut client = SmtpClient::greeted(instance.port());
@@ -78,6 +80,9 @@ fn each_daemon_has_its_account_and_root_directory() {
         };
         report.push_str(&format!("{program}: {account}, {}\n", root.display()));
         assert_eq!(uids, [uid_of(account); 4], "{program}");
+        let (no_new_privileges, filter) = confinement(process);
+        assert_eq!(no_new_privileges == "1", program != "master", "{program}");
+        assert!(filter == "2" || program == "master" || !filters_exist(), "{program}: {filter}");
         let expected = if in_jail { instance.spool() } else { "/".into() };
         if program != "resolver" {
             assert_eq!(root, expected, "{program}");
@@ -109,9 +114,7 @@ fn as_user(user: &str, group: Option<&str>, command: &mut Command) -> std::proce
 
 #[test]
 fn queued_mail_is_for_nobody_else() {
-    if !is_root() {
-        return;
-    }
+    need_root();
     let sink = Sink::with_answers(|line| line.starts_with("RCPT").then(|| "450 4.7.1 not now".to_owned()));
     let instance = jailed(&sink, "");
     let id = SmtpClient::greeted(instance.port()).message("", &["r@dest.example"], "Subject: x\r\n\r\nsecret\r\n");
@@ -149,9 +152,7 @@ fn find(directory: &Path, name: &str) -> Option<std::path::PathBuf> {
 /// Fails unless the smtp client runs without a right to the queue: its own view, through its process.
 #[test]
 fn the_smtp_client_cannot_open_a_queue_file() {
-    if !is_root() {
-        return;
-    }
+    need_root();
     let sink = Sink::start();
     let instance = jailed(&sink, "");
     let mut client = SmtpClient::greeted(instance.port());
@@ -180,9 +181,7 @@ fn the_smtp_client_cannot_open_a_queue_file() {
 
 #[test]
 fn set_gid_commands_serve_an_ordinary_user() {
-    if !is_root() {
-        return;
-    }
+    need_root();
     let sink = Sink::start();
     let mut instance = Instance::new(&Suite::ours(), RunAs::Root);
     instance.add_main_cf(&format!("relayhost = [127.0.0.1]:{}\n", sink.port()));

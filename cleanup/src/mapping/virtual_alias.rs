@@ -36,7 +36,7 @@ impl VirtualAliases {
                 return Err(Unmapped::Expansion { title, address: problem() });
             }
             let mut nesting = 0;
-            while !final_addresses.contains(&address::fold_case(&list[at])) {
+            while !final_addresses.contains(&tables::fold::fold(&list[at], true)) {
                 if nesting >= self.recursion_limit {
                     return Err(Unmapped::Nesting { title, address: problem() });
                 }
@@ -52,7 +52,7 @@ impl VirtualAliases {
                         return Err(Unmapped::Length { title, address: problem(), result: start });
                     }
                     if result.eq_ignore_ascii_case(&key) {
-                        final_addresses.insert(address::fold_case(&key));
+                        final_addresses.insert(tables::fold::fold(&key, true));
                     }
                     if index == 0 {
                         list[at] = result;

@@ -66,7 +66,7 @@ impl Transaction {
             Some(Ok(id)) if place == Directory::Incoming => Ok(Finished::Ready(id)),
             Some(Ok(_)) => Ok(Finished::Set),
             Some(Err(error)) => {
-                log::warning!("{id}: write queue file: {error}");
+                log::warning!("{id}: write queue file: {}", sys::reason(&error));
                 Err(refusal_of(&error))
             }
             None => Err(Refusal::Write),

@@ -84,7 +84,7 @@ impl Transaction {
     /// Opens a queue file.
     pub(crate) fn open(service: &Rc<Service>, begin: Begin) -> Result<Transaction, Refusal> {
         let failed = |error: &std::io::Error| {
-            log::warning!("mail_queue_enter: create file incoming: {error}");
+            log::warning!("mail_queue_enter: create file incoming: {}", sys::reason(error));
             refusal_of(error)
         };
         let new_file = service.spool.create(Directory::Incoming).map_err(|error| failed(&error))?;

@@ -6,14 +6,14 @@ use bstr::{BString, ByteSlice};
 use config::Config;
 use ipc::cleanup::{Begin, FromCleanup, Options, Origin, Received, Recipient, Refusal, Sender, ToCleanup};
 use ipc::{Connection, Kind};
-use posthouse_cleanup::Service;
 use posthouse_cleanup::checks::Checks;
 use posthouse_cleanup::mapping::Mapping;
 use posthouse_cleanup::settings::Settings;
+use posthouse_cleanup::{Receivers, Service};
 use queue::record::{Reader, RecordType};
 use queue::{Directory, Layout, QueueId, Spool};
-use server::Startup;
 use server::testing::Harness;
+use server::{Callers, Peers, Startup};
 use tempfile::TempDir;
 
 const BASE: &str = "myhostname = mx.example.test\nmydomain = example.test\nmyorigin = example.test\n\
@@ -41,6 +41,11 @@ pub(crate) struct Message {
 impl House {
     /// Starts a service with further parameters.
     pub(crate) async fn start(parameters: &str) -> House {
+        House::start_for(parameters, None).await
+    }
+
+    /// Starts a service whose clients have the account `callers`.
+    pub(crate) async fn start_for(parameters: &str, callers: Option<Callers>) -> House {
         log::capture();
         let root = tempfile::tempdir().expect("directory");
         for directory in ["incoming", "hold", "deferred", "defer", "bounce", "trace", "public", "private"] {
@@ -52,10 +57,15 @@ impl House {
             Settings::load(&config).expect("settings"),
             Mapping::open(&config).expect("mapping"),
             Checks::open(&config).expect("checks"),
+            Receivers::load(&config).expect("settings"),
             spool.clone(),
             root.path(),
         );
-        let harness = Harness::with(service, &Startup::for_tests(config, "cleanup")).await;
+        let mut startup = Startup::for_tests(config, "cleanup");
+        if let Some(callers) = callers {
+            startup.peers = Peers::with(&[(nix::unistd::geteuid(), callers)]);
+        }
+        let harness = Harness::with(service, &startup).await;
         // The harness reports panics to the log; a failing test should say why.
         let _ = std::panic::take_hook();
         House { root, spool, harness }

@@ -6,6 +6,7 @@
 
 use bstr::{BStr, BString, ByteSlice};
 
+use crate::lexical::{comment_length, enclosed_length};
 use crate::quote::{is_atom_byte, put_external};
 
 /// Addresses, and everything between them, of one header.
@@ -334,35 +335,6 @@ fn atom_length(text: &[u8]) -> usize {
             _ if byte.is_ascii_whitespace() || byte == 0 => break,
             _ if is_atom_byte(byte) || byte > 127 || byte.is_ascii_control() => index += 1,
             _ => break,
-        }
-    }
-    index.min(text.len())
-}
-
-fn enclosed_length(text: &[u8], close: u8) -> usize {
-    let mut index = 1;
-    while let Some(&byte) = text.get(index) {
-        match byte {
-            b'\\' => index += 2,
-            _ if byte == close => return index + 1,
-            _ => index += 1,
-        }
-    }
-    text.len()
-}
-
-fn comment_length(text: &[u8]) -> usize {
-    let (mut index, mut depth) = (0, 0_usize);
-    while let Some(&byte) = text.get(index) {
-        match byte {
-            b'\\' => index += 1,
-            b'(' => depth += 1,
-            b')' => depth -= 1,
-            _ => {}
-        }
-        index += 1;
-        if depth == 0 {
-            break;
         }
     }
     index.min(text.len())

@@ -31,6 +31,12 @@ pub enum InvalidPath {
     /// No angle brackets around the address (strict_rfc821_envelopes).
     #[error("no angle brackets")]
     Brackets,
+    /// A domain alone (strict_rfc821_envelopes).
+    #[error("no local part")]
+    NoLocalPart,
+    /// A NUL, an escape or another control character, which no address may have (RFC 5321 4.1.2).
+    #[error("control character")]
+    Control,
     /// Longer or more complicated than any address.
     #[error("address too long")]
     TooLong,
@@ -39,7 +45,8 @@ pub enum InvalidPath {
 /// Reads a path such as `<user@example.com>`.
 ///
 /// Strict (strict_rfc821_envelopes): one address in angle brackets and nothing else. Otherwise the brackets may be
-/// missing, and comments or a phrase are ignored, as long as there is one address.
+/// missing, and comments, a phrase or a group's name are ignored, as long as there is at most one address. Brackets
+/// within brackets are taken off in both cases.
 ///
 /// # Errors
 /// See [`InvalidPath`].
@@ -48,10 +55,13 @@ pub fn path(text: &[u8], strict: bool) -> Result<Path, InvalidPath> {
     if trimmed.is_empty() {
         return Err(InvalidPath::Missing);
     }
+    if trimmed.iter().any(u8::is_ascii_control) {
+        return Err(InvalidPath::Control);
+    }
     if strict && !trimmed.starts_with(b"<") {
         return Err(InvalidPath::Brackets);
     }
-    let list = AddressList::parse(trimmed, PATH_TOKEN_LIMIT);
+    let list = list_in_path(trimmed);
     if list.is_truncated() {
         return Err(InvalidPath::TooLong);
     }
@@ -68,11 +78,28 @@ pub fn path(text: &[u8], strict: bool) -> Result<Path, InvalidPath> {
     if extra && strict {
         return Err(InvalidPath::Extra);
     }
-    match address {
-        Some(address) => Ok(without_route(address)),
-        None if trimmed == b"<>" || (!strict && !extra) => Ok(Path::default()),
-        None => Err(InvalidPath::Missing),
+    if strict && address.as_ref().is_some_and(|address| address.first() == Some(&b'@') && !address.contains(&b':')) {
+        return Err(InvalidPath::NoLocalPart);
     }
+    Ok(address.map(without_route).unwrap_or_default())
+}
+
+/// What a path holds. Between its brackets may stand a list or a group, in which there must be no second address;
+/// without their separators, a colon belongs to the address, as in `<:include:/file@here>`.
+fn list_in_path(path: &[u8]) -> AddressList {
+    let parse = |text: &[u8]| AddressList::parse(text, PATH_TOKEN_LIMIT);
+    let Some(mut inside) = path.strip_prefix(b"<").and_then(|path| path.strip_suffix(b">")) else { return parse(path) };
+    while let Some(less) = inside.strip_suffix(b">").filter(|_| !inside.starts_with(b"<")) {
+        inside = less;
+    }
+    let inner = parse(inside);
+    if inside.starts_with(b"@") && inside.contains(&b':') {
+        // The commas of a source route separate its hosts.
+        return parse(path);
+    }
+    let is_list = inside.starts_with(b"<")
+        || inner.tokens().iter().any(|token| matches!(token, Token::Special { byte: b',' | b';', .. }));
+    if is_list { inner } else { parse(&[b"<", inside, b">"].concat()) }
 }
 
 /// Takes a source route (`@a,@b:`) off an address.
@@ -117,7 +144,7 @@ mod tests {
     #[test]
     fn strict_and_tolerant() {
         type Case = (&'static str, Result<&'static str, InvalidPath>, Result<&'static str, InvalidPath>);
-        let cases: [Case; 14] = [
+        let cases: [Case; 27] = [
             ("<user@example.com>", Ok("user@example.com"), Ok("user@example.com")),
             ("<>", Ok(""), Ok("")),
             ("< user@x >", Ok("user@x"), Ok("user@x")),
@@ -131,7 +158,20 @@ mod tests {
             ("<user@[IPv6:::1]>", Ok("user@[IPv6:::1]"), Ok("user@[IPv6:::1]")),
             ("<user", Ok("user"), Ok("user")),
             ("", Err(InvalidPath::Missing), Err(InvalidPath::Missing)),
-            ("(x)", Err(InvalidPath::Brackets), Err(InvalidPath::Missing)),
+            ("(x)", Err(InvalidPath::Brackets), Ok("")),
+            ("<<user@x>>", Ok("user@x"), Ok("user@x")),
+            ("<<>>", Ok(""), Ok("")),
+            ("<user@x>>", Ok("user@x"), Ok("user@x")),
+            ("<a@x,b@x>", Err(InvalidPath::Several), Err(InvalidPath::Several)),
+            ("<a@x;b@x>", Err(InvalidPath::Several), Err(InvalidPath::Several)),
+            ("<(a,b)c@d>", Err(InvalidPath::Extra), Ok("c@d")),
+            ("<a,>", Err(InvalidPath::Extra), Ok("a")),
+            ("<g:a@x;>", Err(InvalidPath::Extra), Ok("a@x")),
+            ("<a:b@c>", Ok("a:b@c"), Ok("a:b@c")),
+            ("<:include:/x@c>", Ok(":include:/x@c"), Ok(":include:/x@c")),
+            ("<@x>", Err(InvalidPath::NoLocalPart), Ok("@x")),
+            ("<a\0b@x>", Err(InvalidPath::Control), Err(InvalidPath::Control)),
+            ("<\"a\x1b[2J\"@x>", Err(InvalidPath::Control), Err(InvalidPath::Control)),
         ];
         for (text, strict, tolerant) in cases {
             let address = |result: Result<Path, InvalidPath>| result.map(|path| path.address);

@@ -34,7 +34,7 @@ impl fmt::Display for Origin {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file could not be opened.
-    #[error("open {}: {source}", path.display())]
+    #[error("open {}: {}", path.display(), sys::reason(source))]
     Open {
         /// Which file.
         path: PathBuf,
@@ -42,7 +42,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A file could not be read.
-    #[error("read {}: {source}", path.display())]
+    #[error("read {}: {}", path.display(), sys::reason(source))]
     Read {
         /// Which file.
         path: PathBuf,

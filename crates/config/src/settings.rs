@@ -2,6 +2,7 @@
 
 mod read;
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,6 +31,23 @@ pub struct Config {
 struct Value {
     text: String,
     origin: Origin,
+}
+
+thread_local! {
+    /// Names whose default is being computed.
+    static COMPUTED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Computes the default of `name`, which depends on other values; where these depend on it in turn
+/// (`myhostname = mx.$mydomain` alone), it is empty for them.
+fn computed(name: &str, default: impl FnOnce() -> Result<String, Error>) -> Result<String, Error> {
+    if COMPUTED.with_borrow(|names| names.iter().any(|one| one == name)) {
+        return Ok(String::new());
+    }
+    COMPUTED.with_borrow_mut(|names| names.push(name.to_owned()));
+    let outcome = default();
+    COMPUTED.with_borrow_mut(Vec::pop);
+    outcome
 }
 
 impl Config {
@@ -185,9 +203,9 @@ impl Config {
             return Ok(Some(value.text.clone()));
         }
         match name {
-            "myhostname" => self.default_hostname().map(Some),
-            "mydomain" => self.default_domain().map(Some),
-            "mynetworks" => self.default_networks().map(Some),
+            "myhostname" => computed(name, || self.default_hostname()).map(Some),
+            "mydomain" => computed(name, || self.default_domain()).map(Some),
+            "mynetworks" => computed(name, || self.default_networks()).map(Some),
             _ => Ok(parameters::find(name).map(|row| row.default.to_owned())),
         }
     }
@@ -213,6 +231,20 @@ impl Config {
             Some((_, domain)) if !domain.is_empty() => domain.to_owned(),
             _ => "localdomain".to_owned(),
         })
+    }
+
+    /// Debian's Postfix reads `myorigin` from a file when it is the name of one (`/etc/mailname`), and its installation
+    /// sets it so: the first line counts.
+    fn origin_domain(text: String) -> Result<String, Error> {
+        if !text.starts_with('/') {
+            return Ok(text);
+        }
+        let content = read_file(Path::new(&text))?;
+        let line = content.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        match std::str::from_utf8(line).map(str::trim) {
+            Ok(domain) if !domain.is_empty() => Ok(domain.to_owned()),
+            _ => Err(Error::Host { name: "myorigin", reason: format!("no domain in the first line of {text}") }),
+        }
     }
 
     fn default_networks(&self) -> Result<String, Error> {
@@ -280,7 +312,10 @@ struct Parameters<'a> {
 
 impl Names for Parameters<'_> {
     fn value(&mut self, name: &str) -> Result<Option<Vec<u8>>, ExpansionError> {
-        match self.config.text(name) {
+        let text = self.config.text(name);
+        let text =
+            if name == "myorigin" { text.and_then(|text| text.map(Config::origin_domain).transpose()) } else { text };
+        match text {
             Ok(text) => Ok(text.map(String::into_bytes)),
             Err(error) => {
                 let reason = ExpansionError::Nesting(name.to_owned());

@@ -88,10 +88,10 @@ async fn serve<A: Agent>(connection: Connection, agent: &Rc<A>, settings: &Rc<Se
         places: worker.take_places(CAPACITY - 1),
         deliveries: JoinSet::new(),
         outbox: Rc::new(Outbox::default()),
-        requests: 0,
     };
     if let Err(error) = visit.converse(connection, agent, settings, &worker).await {
-        if visit.requests > 0 || !error.is_idle_visit() {
+        // A queue manager that ends closes its connections wherever they are; between deliveries that is no problem.
+        if !visit.deliveries.is_empty() || !error.is_idle_visit() {
             log::warning!("problem talking to the queue manager: {error}");
         }
     }
@@ -107,7 +107,6 @@ struct Visit {
     places: Places,
     deliveries: JoinSet<()>,
     outbox: Rc<Outbox>,
-    requests: u64,
 }
 
 impl Visit {
@@ -144,7 +143,6 @@ impl Visit {
                 }
                 message = connection.receive_while_flushing() => match message? {
                     Some(ToAgent::Deliver(request)) => {
-                        self.requests += 1;
                         let file = connection.take_descriptor()?;
                         let job = Job::new(*request, file, settings.clone(), self.outbox.clone());
                         self.deliveries.spawn_local(agent.clone().deliver(job));

@@ -29,6 +29,12 @@ pub trait BlockingAgent: Sized {
 
     /// Delivers one message to its recipients; what it does not report is deferred.
     fn deliver(&mut self, job: &mut BlockingJob<'_>);
+
+    /// A table that has changed since it was opened, as the log line shows it: it is opened afresh before the next
+    /// delivery.
+    fn changed_table(&self) -> Option<String> {
+        None
+    }
 }
 
 /// `main` of a blocking agent.
@@ -40,6 +46,27 @@ pub fn run_blocking<A: BlockingAgent + 'static>() -> ExitCode {
 struct Service<A> {
     agent: A,
     settings: Settings,
+    start: Startup,
+}
+
+/// Looks at the tables before a delivery, since a connection may bring many. What is outside of a jail opens them again;
+/// from within one they are out of reach, and another process has to take over: false.
+fn is_up_to_date<A: BlockingAgent>(agent: &mut A, start: &Startup) -> bool {
+    let Some(table) = agent.changed_table() else { return true };
+    log::lines::table_changed(&table);
+    if start.chroot {
+        return false;
+    }
+    match A::prepare(start) {
+        Ok(fresh) => {
+            *agent = fresh;
+            true
+        }
+        Err(error) => {
+            log::warning!("{error}");
+            false
+        }
+    }
 }
 
 impl<A: BlockingAgent + 'static> JobService for Service<A> {
@@ -48,39 +75,53 @@ impl<A: BlockingAgent + 'static> JobService for Service<A> {
 
     fn prepare(start: &Startup) -> Result<Self, StartError> {
         let settings = Settings::load(&start.config, A::PROGRAM)?;
-        Ok(Service { agent: A::prepare(start)?, settings })
+        Ok(Service { agent: A::prepare(start)?, settings, start: start.clone() })
+    }
+
+    fn reload_needed(&self) -> bool {
+        self.start.chroot && self.agent.changed_table().is_some()
     }
 
     fn serve(&mut self, connection: UnixStream) {
-        let mut asked = false;
-        let served = serve(Connection::new(connection), &self.settings, |job| {
-            asked = true;
-            self.agent.deliver(job);
+        let Service { agent, settings, start } = self;
+        let served = serve(Connection::new(connection), settings, |job| {
+            // The queue manager asks another process at once when a connection closes without an answer.
+            let ready = is_up_to_date(agent, start);
+            if ready {
+                agent.deliver(job);
+            }
+            ready
         });
-        if let Err(error) = served
-            && (asked || !error.is_idle_visit())
-        {
+        if let Err(error) = served {
             log::warning!("problem talking to the queue manager: {error}");
         }
     }
 }
 
-/// Serves one connection of qmgr until it closes.
+/// Serves one connection of qmgr until it closes, or until `deliver` says that this process cannot serve.
 fn serve(
     mut connection: Connection,
     settings: &Settings,
-    mut deliver: impl FnMut(&mut BlockingJob<'_>),
+    mut deliver: impl FnMut(&mut BlockingJob<'_>) -> bool,
 ) -> Result<(), ipc::Error> {
     connection.send(&FromAgent::Hello { capacity: 1 })?;
-    while let Some(ToAgent::Deliver(request)) = connection.receive()? {
+    loop {
+        let request = match connection.receive() {
+            Ok(Some(ToAgent::Deliver(request))) => request,
+            Ok(None) => return Ok(()),
+            // A queue manager that ends closes its connections wherever they are; between deliveries that is no problem.
+            Err(error) if error.is_idle_visit() => return Ok(()),
+            Err(error) => return Err(error),
+        };
         let file = connection.take_descriptor()?;
         let mut job = BlockingJob::new(*request, file, settings, Some(&mut connection));
-        deliver(&mut job);
+        if !deliver(&mut job) {
+            return Ok(());
+        }
         job.complete();
         log::flush();
         connection.flush()?;
     }
-    Ok(())
 }
 
 /// A delivery request with its descriptor, and how to answer it.
@@ -156,9 +197,24 @@ impl<'a> BlockingJob<'a> {
     /// What became of one recipient: logs the status line and tells qmgr, at once unless it was the last. Only the first
     /// outcome of a recipient counts.
     pub fn report(&mut self, recipient: usize, relay: &[u8], delivery: Delivery) {
-        let Some(message) = self.report.outcome(self.settings, &self.request, recipient, relay, delivery) else {
-            return;
-        };
+        let message = self.report.outcome(self.settings, &self.request, recipient, relay, delivery);
+        self.tell(message);
+    }
+
+    /// Logs what became of one part of a recipient; the result is that outcome as it counts (status filter,
+    /// soft_bounce), for [`BlockingJob::report_logged`].
+    pub fn log(&self, recipient: usize, relay: &[u8], delivery: Delivery) -> Delivery {
+        self.report.log(self.settings, &self.request, recipient, relay, delivery)
+    }
+
+    /// Tells qmgr an outcome that is in the log already.
+    pub fn report_logged(&mut self, recipient: usize, relay: &[u8], delivery: Delivery) {
+        let message = self.report.logged(&self.request, recipient, relay, delivery);
+        self.tell(message);
+    }
+
+    fn tell(&mut self, message: Option<FromAgent>) {
+        let Some(message) = message else { return };
         let more = self.report.unreported().next().is_some();
         self.say(message);
         if let Some(connection) = self.connection.as_mut().filter(|_| more) {
@@ -208,12 +264,12 @@ impl<'a> BlockingJob<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use dsn::{Action, Status};
     use ipc::delivery::Recipient;
 
-    fn request(recipients: usize) -> Request {
+    pub(crate) fn request(recipients: usize) -> Request {
         Request {
             id: 7,
             directory: queue::Directory::Active,
@@ -244,6 +300,7 @@ mod tests {
                 job.report(1, b"local", Delivery::Sent { action: Action::Delivered, dsn: dsn.clone() });
                 job.report(1, b"local", Delivery::Bounced(dsn));
                 job.fail_destination(Dsn::new(Status::transient(4, 1), "no answer"));
+                true
             })
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");

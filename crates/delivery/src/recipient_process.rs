@@ -16,7 +16,7 @@ const NOT_BECOME: i32 = 71;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The child could not be made.
-    #[error("fork: {0}")]
+    #[error("fork: {}", sys::reason(.0))]
     Fork(#[source] io::Error),
     /// Deliveries for this account need privileges that this installation does not have.
     #[error("cannot become {0}: not started with the rights of root")]

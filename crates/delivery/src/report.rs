@@ -71,7 +71,40 @@ impl Report {
         if self.is_reported(index) {
             return None;
         }
+        let delivery = self.log(settings, request, index, relay, delivery);
+        self.logged(request, index, relay, delivery)
+    }
+
+    /// The message for qmgr about an outcome that is in the log; `None` when the recipient already has one.
+    pub(crate) fn logged(
+        &mut self,
+        request: &Request,
+        index: usize,
+        relay: &[u8],
+        delivery: Delivery,
+    ) -> Option<FromAgent> {
+        if self.is_reported(index) {
+            return None;
+        }
         self.reported[index] = true;
+        Some(FromAgent::Outcome {
+            request: request.id,
+            recipient: u32::try_from(index).unwrap_or(u32::MAX),
+            delivery,
+            relay: BString::from(relay),
+            notices_passed_on: self.passed_on[index],
+        })
+    }
+
+    /// Writes the status line; the result is the outcome as filter and soft_bounce have it.
+    pub(crate) fn log(
+        &self,
+        settings: &Settings,
+        request: &Request,
+        index: usize,
+        relay: &[u8],
+        delivery: Delivery,
+    ) -> Delivery {
         let recipient = &request.recipients[index];
         let (delivery, status) = decide(settings, request.trace_flags, delivery);
         let dsn = delivery.dsn();
@@ -88,13 +121,7 @@ impl Report {
             status,
             reason: &dsn.reason,
         });
-        Some(FromAgent::Outcome {
-            request: request.id,
-            recipient: u32::try_from(index).unwrap_or(u32::MAX),
-            delivery,
-            relay: BString::from(relay),
-            notices_passed_on: self.passed_on[index],
-        })
+        delivery
     }
 }
 

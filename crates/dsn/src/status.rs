@@ -83,7 +83,7 @@ impl Status {
     /// The status code at the beginning of a reply text or table value, and the text after it without leading blanks.
     #[must_use]
     pub fn split_from(text: &[u8]) -> Option<(Status, &[u8])> {
-        let end = text.iter().position(|b| b.is_ascii_whitespace()).unwrap_or(text.len());
+        let end = text.iter().position(u8::is_ascii_whitespace).unwrap_or(text.len());
         let status = std::str::from_utf8(&text[..end]).ok()?.parse().ok()?;
         Some((status, text[end..].trim_ascii_start()))
     }

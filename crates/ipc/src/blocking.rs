@@ -1,7 +1,7 @@
 //! The blocking end of a socket between two daemons, for programs that fork, change identity, or are tools.
 
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -72,6 +72,24 @@ impl Connection {
     /// See [`Connection::queue`] and [`Connection::flush`].
     pub fn send<T: Serialize + ?Sized>(&mut self, message: &T) -> Result<(), Error> {
         self.queue(message)?;
+        self.flush()
+    }
+
+    /// Writes the outbox out, and then one message with a descriptor that the receiver takes with
+    /// [`Connection::take_descriptor`].
+    ///
+    /// # Errors
+    /// See [`Connection::queue`] and [`Connection::flush`].
+    pub fn send_with_descriptor<T: Serialize + ?Sized>(
+        &mut self,
+        message: &T,
+        descriptor: BorrowedFd<'_>,
+    ) -> Result<(), Error> {
+        self.flush()?;
+        self.queue(message)?;
+        // It travels with the first byte of its message.
+        let sent = sys::passing::send(self.stream.as_fd(), &self.outbox, &[descriptor]).map_err(timeout_or_io)?;
+        self.outbox.drain(..sent);
         self.flush()
     }
 

@@ -23,7 +23,7 @@ pub const HEADER: usize = 5;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The socket failed.
-    #[error("{0}")]
+    #[error("{}", sys::reason(.0))]
     Io(#[from] io::Error),
     /// The peer closed in the middle of a frame.
     #[error("premature end-of-input")]

@@ -103,7 +103,7 @@ impl Options {
             syslog_name: std::env::var("MAIL_LOGTAG").unwrap_or_else(|_| "postfix".to_owned()),
             tag: None,
             facility: Facility::MAIL,
-            host: host(),
+            host: host(None),
             sink: Sink::Syslog(PathBuf::from(SYSLOG_SOCKET)),
             verbose: 0,
             also_stderr: false,
@@ -122,6 +122,7 @@ impl Options {
             let service = config.string("postlog_service_name")?;
             let socket = Path::new(&config.string("queue_directory")?).join("public").join(service);
             options.sink = Sink::Postlog { socket, direct: None };
+            options.host = host(config.string("myhostname").ok());
         }
         Ok(options)
     }
@@ -169,10 +170,12 @@ pub fn file_permissions(text: &str) -> u32 {
     u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777).unwrap_or(0o600)
 }
 
-/// First label of the host name; `POSTLOG_HOSTNAME` has it for processes in a jail or container.
-fn host() -> String {
+/// First label of the name that lines of `maillog_file` have: `POSTLOG_HOSTNAME`, or `myhostname`, or, before that is
+/// known, this machine's.
+fn host(myhostname: Option<String>) -> String {
     let name = std::env::var("POSTLOG_HOSTNAME")
         .ok()
+        .or(myhostname)
         .or_else(|| nix::unistd::gethostname().ok().map(|n| n.to_string_lossy().into_owned()))
         .unwrap_or_default();
     match name.split('.').next() {
@@ -184,6 +187,15 @@ fn host() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Fixed: lines of maillog_file had the machine's name, those of the reference have that of myhostname.
+    #[test]
+    fn lines_of_maillog_file_have_the_first_label_of_myhostname() {
+        let text = "maillog_file = /var/log/mail\nmyhostname = mx.example.test\n";
+        let config = Config::from_text(text).expect("configuration");
+        let options = Options::from_config(&config, "smtpd").expect("options");
+        assert_eq!(options.host, "mx");
+    }
 
     #[test]
     fn priorities_are_those_of_the_protocol() {

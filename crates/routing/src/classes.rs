@@ -101,10 +101,12 @@ impl Classes {
         &self.own_addresses
     }
 
-    /// True when a table behind a list has changed since it was opened.
+    /// The first table behind a list that has changed since it was opened, as the log line shows it.
     #[must_use]
-    pub fn changed(&self) -> bool {
-        [&self.local, &self.virtual_alias, &self.virtual_mailbox, &self.relay].iter().any(|list| list.changed())
+    pub fn changed_table(&self) -> Option<String> {
+        [&self.local, &self.virtual_alias, &self.virtual_mailbox, &self.relay]
+            .into_iter()
+            .find_map(MatchList::changed_table)
     }
 }
 

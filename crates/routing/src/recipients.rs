@@ -1,7 +1,7 @@
 //! Which recipients of our own domains exist, asked before mail is accepted.
 
 use address::Delimiters;
-use bstr::ByteSlice;
+use bstr::{BString, ByteSlice};
 use config::Config;
 use dsn::{Class as StatusClass, Status};
 use ipc::rewrite::{Class, Route};
@@ -18,6 +18,8 @@ pub struct Recipients {
     virtual_mailbox: Maps,
     relay: Maps,
     error_transport: String,
+    /// Local part of double_bounce_sender.
+    double_bounce: BString,
     delimiters: Delimiters,
 }
 
@@ -84,14 +86,25 @@ impl Recipients {
             virtual_mailbox: maps("virtual_mailbox_maps")?,
             relay: maps("relay_recipient_maps")?,
             error_transport: config.string("error_service_name")?,
+            double_bounce: address::split(config.string("double_bounce_sender")?.as_bytes()).0.into(),
             delimiters: crate::delimiters(config)?,
         })
     }
 
-    /// True when a table has changed since it was opened.
+    /// The first table that has changed since it was opened, as the log line shows it.
     #[must_use]
-    pub fn changed(&self) -> bool {
-        self.rewriting.iter().chain([&self.local, &self.virtual_mailbox, &self.relay]).any(Maps::changed)
+    pub fn changed_table(&self) -> Option<String> {
+        let classes = [&self.local, &self.virtual_mailbox, &self.relay];
+        self.rewriting.iter().chain(classes).find_map(Maps::changed_table)
+    }
+
+    /// Recipients that always exist in local domains, whatever local_recipient_maps says: bounces come from the first
+    /// and the last, and everybody may write to the postmaster (RFC 5321 4.5.1).
+    fn is_always_there(&self, recipient: &[u8]) -> bool {
+        let localpart = address::split(recipient).0;
+        [b"mailer-daemon".as_slice(), b"postmaster", &self.double_bounce]
+            .iter()
+            .any(|name| localpart.eq_ignore_ascii_case(name))
     }
 
     /// Whether a resolved recipient exists. `address` is what the client said, completed; `route` where it goes.
@@ -118,6 +131,9 @@ impl Recipients {
             let status =
                 if status.class == StatusClass::Success { status.with_class(StatusClass::Permanent) } else { status };
             return Ok(Verdict::Error(status, text.to_str_lossy().into_owned()));
+        }
+        if route.class == Class::Local && self.is_always_there(&route.recipient) {
+            return Ok(Verdict::Known);
         }
         let (maps, unknown) = match route.class {
             Class::Local => (&self.local, UnknownIn::Local),

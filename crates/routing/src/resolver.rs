@@ -98,12 +98,14 @@ impl Resolver {
         &self.classes
     }
 
-    /// True when a table has changed since it was opened.
+    /// The first table that has changed since it was opened, as the log line shows it.
     #[must_use]
-    pub fn changed(&self) -> bool {
-        self.classes.changed()
-            || self.transport_table.changed()
-            || [&self.sender_transports.maps, &self.sender_relayhosts.maps, &self.relocated].iter().any(|m| m.changed())
+    pub fn changed_table(&self) -> Option<String> {
+        let maps = [&self.sender_transports.maps, &self.sender_relayhosts.maps, &self.relocated];
+        self.classes
+            .changed_table()
+            .or_else(|| self.transport_table.changed_table())
+            .or_else(|| maps.into_iter().find_map(Maps::changed_table))
     }
 
     /// Where a recipient goes. Internal forms; an empty recipient is `$empty_address_recipient`.

@@ -58,8 +58,8 @@ impl TransportTable {
         Ok(TransportTable { maps, delimiters: crate::delimiters(config)?, strategy: Strategy::TRANSPORT | parents })
     }
 
-    pub(crate) fn changed(&self) -> bool {
-        self.maps.changed()
+    pub(crate) fn changed_table(&self) -> Option<String> {
+        self.maps.changed_table()
     }
 
     /// The entry for a recipient: the address, the address without extension, the domain, its parents, then `*`.

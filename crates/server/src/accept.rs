@@ -55,14 +55,14 @@ async fn accept_loop<S: SessionService>(service: &Rc<S>, worker: &Worker, listen
         match sys::socket::accept(listener.get_ref().as_fd(), true) {
             Ok((socket, peer)) => {
                 if let Err(error) = welcome(service, worker, socket, peer, kind) {
-                    log::warning!("accept connection: {error}");
+                    log::warning!("accept connection: {}", sys::reason(&error));
                 }
                 // The new session gets its turn, and other workers their chance of the next client.
                 tokio::task::yield_now().await;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
             Err(error) => {
-                log::warning!("accept connection: {error}");
+                log::warning!("accept connection: {}", sys::reason(&error));
                 tokio::time::sleep(PAUSE).await;
             }
         }

@@ -29,7 +29,7 @@ pub enum StartError {
     #[error(transparent)]
     Privileges(#[from] sys::privileges::Error),
     /// A system call.
-    #[error("{what}: {source}")]
+    #[error("{what}: {}", sys::reason(.source))]
     System {
         /// What was attempted.
         what: String,

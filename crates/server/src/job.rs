@@ -242,7 +242,7 @@ fn serve_one<S: JobService>(service: &mut S, connection: UnixStream, peers: &Pee
             true
         }
         Err(error) => {
-            log::warning!("accept connection: {error}");
+            log::warning!("accept connection: {}", sys::reason(&error));
             true
         }
     }

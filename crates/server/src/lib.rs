@@ -21,6 +21,7 @@ mod error;
 mod job;
 mod panics;
 pub mod peers;
+mod sandbox;
 mod service;
 mod stand_alone;
 mod startup;

@@ -120,6 +120,13 @@ impl Peers {
         Peers { accounts: Vec::new(), setgid_group: None, alone: Some(user.as_raw()) }
     }
 
+    /// A table of accounts, for tests: user ids and who they are.
+    #[must_use]
+    pub fn with(accounts: &[(Uid, Callers)]) -> Peers {
+        let accounts = accounts.iter().map(|(uid, callers)| (uid.as_raw(), *callers)).collect();
+        Peers { accounts, setgid_group: None, alone: None }
+    }
+
     /// As whom `peer` may speak. Several accounts may share a user id.
     #[must_use]
     pub fn roles(&self, peer: Peer) -> Callers {

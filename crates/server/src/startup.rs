@@ -15,6 +15,7 @@ use crate::arguments::{Arguments, Kind};
 use crate::control::Control;
 use crate::error::StartError;
 use crate::peers::Peers;
+use crate::sandbox;
 
 /// How long a worker waits for master's first word.
 const START_PATIENCE: Duration = Duration::from_secs(30);
@@ -220,7 +221,11 @@ impl Boot {
 
     /// Gives up what the service does not need: the last step before serving.
     pub(crate) fn enter_jail(&mut self, account: Account) -> Result<(), StartError> {
-        if self.startup.stand_alone || !privileges::is_root() {
+        if self.startup.stand_alone {
+            return Ok(());
+        }
+        if !privileges::is_root() {
+            sandbox::enter(&self.startup, account);
             return Ok(());
         }
         if self.startup.chroot
@@ -231,10 +236,20 @@ impl Boot {
             log::set_reconnect(move || control.tell(&ipc::master::ToMaster::SyslogPlease));
         }
         let jail = self.startup.chroot.then_some(Path::new("."));
-        match account.identity(&self.startup.config)?.filter(|_| self.unprivileged) {
+        let identity = account.identity(&self.startup.config)?.filter(|_| self.unprivileged);
+        if jail.is_some() && sys::accounts::is_announced() {
+            // Its child asks the system for accounts from outside, with the rights of the service.
+            let prepare = || {
+                let dropped = identity.as_ref().is_none_or(|one| privileges::drop_privileges(one, None).is_ok());
+                sandbox::enter_for_lookups(&self.startup, account);
+                dropped
+            };
+            sys::accounts::answer_from_outside(prepare).map_err(StartError::system("process for account lookups"))?;
+        }
+        match identity {
             Some(identity) => {
                 privileges::drop_privileges(&identity, jail)?;
-                confine();
+                sandbox::enter(&self.startup, account);
             }
             None => {
                 if let Some(jail) = jail {
@@ -250,10 +265,4 @@ impl Boot {
         }
         Ok(())
     }
-}
-
-/// What a daemon without rights gives up beyond its account. Landlock and seccomp rules of a program go here.
-fn confine() {
-    // From here on no set-uid program can give anything back. A kernel that does not know it is no reason to stop.
-    let _ = nix::sys::prctl::set_no_new_privs();
 }

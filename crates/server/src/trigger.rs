@@ -129,7 +129,7 @@ pub(crate) async fn serve_fifo<S: SessionService>(service: &Rc<S>, worker: &Work
             Ok(Ok(_)) => return,
             Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
             Ok(Err(error)) => {
-                log::warning!("read wake-up: {error}");
+                log::warning!("read wake-up: {}", sys::reason(&error));
                 return;
             }
         }

@@ -41,7 +41,7 @@ impl Watchdog {
             }
         });
         if let Err(error) = started {
-            log::warning!("no watchdog: {error}");
+            log::warning!("no watchdog: {}", sys::reason(&error));
         }
         Watchdog { beats, timeout }
     }

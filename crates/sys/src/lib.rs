@@ -3,7 +3,9 @@
 //! Everything above asks here for what the standard library and `nix` offer only unsafely: descriptors received over
 //! sockets, `fork`, `regcomp`, LMDB environments, descriptors inherited at start-up.
 
+pub mod accounts;
 pub mod clock;
+pub mod confine;
 pub mod datagrams;
 pub mod environment;
 pub mod fork;

@@ -25,7 +25,7 @@ pub struct Identity {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The account database cannot be read now.
-    #[error("cannot look up {kind} {name}: {source}")]
+    #[error("cannot look up {kind} {name}: {}", crate::reason(source))]
     LookUp {
         /// `user` or `group`.
         kind: &'static str,
@@ -46,7 +46,7 @@ pub enum Error {
     #[error("account {0} has the user or group id of root")]
     Root(String),
     /// A system call of the change failed.
-    #[error("{call}: {source}")]
+    #[error("{call}: {}", crate::reason(source))]
     Call {
         /// The call, with its argument.
         call: String,

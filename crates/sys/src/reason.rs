@@ -2,25 +2,35 @@
 
 use std::io;
 
-use nix::errno::Errno;
-
 /// What strerror(3) says: `Connection refused`, without the number that Rust puts behind it. Log lines and messages have
 /// it in this form.
 #[must_use]
 pub fn reason(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(code) => Errno::from_raw(code).desc().to_owned(),
-        None => error.to_string(),
+    let mut text = error.to_string();
+    if let Some(code) = error.raw_os_error()
+        && let Some(end) = text.strip_suffix(&format!(" (os error {code})")).map(str::len)
+    {
+        text.truncate(end);
     }
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Fixed: the words were nix's own, which are others than the C library's for some errors.
     #[test]
-    fn no_numbers() {
-        assert_eq!(reason(&io::Error::from_raw_os_error(2)), "No such file or directory");
-        assert_eq!(reason(&io::Error::other("x")), "x");
+    fn the_words_of_the_c_library_without_numbers() {
+        for (code, text) in [
+            (libc::ELOOP, "Too many levels of symbolic links"),
+            (libc::ENOENT, "No such file or directory"),
+            (libc::EAGAIN, "Resource temporarily unavailable"),
+            (libc::EDQUOT, "Disk quota exceeded"),
+            (libc::EHOSTUNREACH, "No route to host"),
+        ] {
+            assert_eq!(reason(&io::Error::from_raw_os_error(code)), text);
+        }
+        assert_eq!(reason(&io::Error::other("x (os error 1)")), "x (os error 1)");
     }
 }

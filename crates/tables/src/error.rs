@@ -37,7 +37,7 @@ pub enum Error {
         reason: String,
     },
     /// A file cannot be opened or read.
-    #[error("open {}: {}", path.display(), reason(source))]
+    #[error("open {}: {}", path.display(), sys::reason(source))]
     Open {
         /// The file.
         path: PathBuf,
@@ -45,7 +45,7 @@ pub enum Error {
         source: io::Error,
     },
     /// An indexed file cannot be opened or read.
-    #[error("open database {}: {}", path.display(), reason(source))]
+    #[error("open database {}: {}", path.display(), sys::reason(source))]
     OpenDatabase {
         /// The file.
         path: PathBuf,
@@ -53,7 +53,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A file cannot be written.
-    #[error("write {}: {}", path.display(), reason(source))]
+    #[error("write {}: {}", path.display(), sys::reason(source))]
     Write {
         /// The file.
         path: PathBuf,
@@ -89,15 +89,6 @@ pub enum Error {
     /// A parameter that tables depend on has a bad value.
     #[error(transparent)]
     Config(#[from] config::Error),
-}
-
-/// An error of the system in its own words, without the number that the standard library adds.
-fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    match (error.raw_os_error(), text.rfind(" (os error ")) {
-        (Some(_), Some(end)) => text[..end].to_owned(),
-        _ => text,
-    }
 }
 
 /// A lookup that has no answer now. Always a temporary error (4xx, defer), never "not found".

@@ -4,6 +4,8 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 
+use crate::table::Owner;
+
 /// What must stay as it was.
 #[derive(Clone, Copy)]
 enum Watched {
@@ -42,6 +44,15 @@ impl FileWatch {
     pub(crate) fn by_status(file: &File) -> io::Result<Self> {
         let watched = Watched::Status { changed: status_changed(&file.metadata()?) };
         Ok(Self { file: file.try_clone()?, watched })
+    }
+
+    /// Whose file it is.
+    pub(crate) fn owner(&self) -> Owner {
+        match self.file.metadata() {
+            Ok(metadata) if metadata.uid() == 0 => Owner::Root,
+            Ok(metadata) => Owner::User(metadata.uid()),
+            Err(_) => Owner::Unknown,
+        }
     }
 
     /// Whether the open file is gone from its directory or is not as it was. An error of `fstat(2)` is no change.

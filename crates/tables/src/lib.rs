@@ -30,4 +30,4 @@ pub use flags::Flags;
 pub use maps::{Hit, Maps};
 pub use match_list::{Kind, MatchList};
 pub use settings::{Settings, parent_domain_matches_subdomains};
-pub use table::{EachEntry, Table};
+pub use table::{EachEntry, Owner, Table};

@@ -10,7 +10,7 @@ use crate::flags::Flags;
 use crate::list;
 use crate::open;
 use crate::settings::Settings;
-use crate::table::{Table, shown};
+use crate::table::{Owner, Table, shown};
 
 /// A value and the table that gave it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +99,16 @@ impl Maps {
         })
     }
 
+    /// Whose word the values of the table of a [`Hit`] are.
+    #[must_use]
+    pub fn owner(&self, table: &str) -> Owner {
+        let owner = self.members.iter().find_map(|member| match member {
+            Member::Open(open) if open.name() == table => Some(open.owner()),
+            _ => None,
+        });
+        owner.unwrap_or(Owner::Unknown)
+    }
+
     /// Looks a whole key up in every table.
     ///
     /// # Errors
@@ -169,7 +179,7 @@ impl Maps {
         Ok(None)
     }
 
-    /// Whether a table's file changed: the worker drains and is replaced. Cheap: files are looked at once a second.
+    /// Whether a table's file changed: the worker drains and is replaced.
     #[must_use]
     pub fn changed(&self) -> bool {
         self.members.iter().any(|member| matches!(member, Member::Open(table) if table.changed()))

@@ -1,7 +1,6 @@
 //! One open table: what every type offers, and what is the same for all of them (folding, UTF-8 checks, change checks).
 
 use std::cell::Cell;
-use std::time::{Duration, Instant};
 
 use bstr::{BString, ByteSlice};
 
@@ -12,11 +11,31 @@ use crate::fold;
 /// Longest part of a key that error messages show.
 const SHOWN_KEY: usize = 100;
 
-/// At most this often a table's file is looked at for changes.
-const CHANGE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
-
 /// Receives the entries of a table, in the table's own order.
 pub type EachEntry<'a> = dyn FnMut(&[u8], &[u8]) -> std::io::Result<()> + 'a;
+
+/// Whose word the values of a table are: what they name is run and written with that account's rights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// Root, or whoever writes the configuration.
+    Root,
+    /// The owner of the table's file, by user id.
+    User(u32),
+    /// Several accounts, or nobody knows.
+    Unknown,
+}
+
+impl Owner {
+    /// The owner of a value that two tables made together.
+    #[must_use]
+    pub fn and(self, other: Owner) -> Owner {
+        match (self, other) {
+            (Owner::Root, owner) | (owner, Owner::Root) => owner,
+            (mine, other) if mine == other => mine,
+            _ => Owner::Unknown,
+        }
+    }
+}
 
 /// What a table type implements. Keys arrive folded where the type and the flags ask for it.
 pub(crate) trait Source {
@@ -33,6 +52,11 @@ pub(crate) trait Source {
         false
     }
 
+    /// Whose word the values are; tables that are no files stand in the configuration.
+    fn owner(&self) -> Owner {
+        Owner::Root
+    }
+
     /// Gives every entry to `each`; `None` when the type cannot list its entries.
     fn entries(&self, _each: &mut EachEntry<'_>) -> Option<Result<(), Fault>> {
         None
@@ -45,14 +69,13 @@ pub struct Table {
     source: Box<dyn Source>,
     flags: Flags,
     utf8: bool,
-    checked: Cell<Option<Instant>>,
     changed: Cell<bool>,
 }
 
 impl Table {
     pub(crate) fn new(name: String, source: Box<dyn Source>, flags: Flags, utf8: bool) -> Self {
         let utf8 = utf8 && !flags.contains(Flags::NO_UTF8);
-        Self { name, source, flags, utf8, checked: Cell::new(None), changed: Cell::new(false) }
+        Self { name, source, flags, utf8, changed: Cell::new(false) }
     }
 
     /// `type:name`, as configured.
@@ -104,17 +127,20 @@ impl Table {
         }
     }
 
-    /// Whether the table's file was replaced or rewritten since it was opened. Looks at the file at most once a second.
+    /// Whether the table's file was replaced or rewritten since it was opened. Looks each time, as a script may well build
+    /// a table and send the mail that needs it in the next line: it costs one `fstat(2)`.
     #[must_use]
     pub fn changed(&self) -> bool {
         if !self.changed.get() {
-            let now = Instant::now();
-            if self.checked.get().is_none_or(|last| now.duration_since(last) >= CHANGE_CHECK_INTERVAL) {
-                self.checked.set(Some(now));
-                self.changed.set(self.source.has_changed());
-            }
+            self.changed.set(self.source.has_changed());
         }
         self.changed.get()
+    }
+
+    /// Whose word the values are.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        self.source.owner()
     }
 
     /// `type:name(flags)` as in the log line about a changed table.

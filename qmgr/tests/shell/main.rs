@@ -1,6 +1,7 @@
 //! The whole queue manager, in a temporary spool, among fake peers.
 
 mod crash;
+mod disk;
 mod world;
 
 use std::fs;
@@ -9,7 +10,7 @@ use std::rc::Rc;
 
 use queue::Directory;
 use server::testing;
-use world::{Seen, World, announce, peers, seconds, until};
+use world::{Scene, Seen, World, announce, peers, seconds, until};
 
 fn logged(lines: &[String], text: &str) -> bool {
     lines.iter().any(|line| line.contains(text))
@@ -18,11 +19,7 @@ fn logged(lines: &[String], text: &str) -> bool {
 #[test]
 fn an_announced_message_is_delivered_and_removed() {
     testing::run(async {
-        log::capture();
-        let world = World::new("");
-        let seen = Rc::new(Seen::default());
-        peers(&world, &seen);
-        let qmgr = world.qmgr().await;
+        let Scene { world, seen, qmgr } = Scene::start("").await;
         let id =
             world.message(Directory::Incoming, "s@x.example", &["ok1@a.example", "ok2@a.example", "ok3@b.example"]);
         let _cleanup = announce(&qmgr, &[&id]).await;
@@ -48,11 +45,7 @@ fn an_announced_message_is_delivered_and_removed() {
 #[test]
 fn every_outcome_has_its_consequence() {
     testing::run(async {
-        log::capture();
-        let world = World::new("");
-        let seen = Rc::new(Seen::default());
-        peers(&world, &seen);
-        let qmgr = world.qmgr().await;
+        let Scene { world, seen, qmgr } = Scene::start("").await;
         let recipients = [
             "ok@a.example",
             "bounce@a.example",
@@ -107,11 +100,7 @@ fn without_rewrite_mail_waits() {
 #[test]
 fn a_transport_that_is_not_there() {
     testing::run(async {
-        log::capture();
-        let world = World::new("");
-        let seen = Rc::new(Seen::default());
-        peers(&world, &seen);
-        let qmgr = world.qmgr().await;
+        let Scene { world, qmgr, .. } = Scene::start("").await;
         let id = world.message(Directory::Incoming, "s@x.example", &["x@nowhere.example", "ok@a.example"]);
         let _cleanup = announce(&qmgr, &[&id]).await;
         until(|| world.place(&id) == Some(Directory::Deferred)).await;
@@ -126,11 +115,7 @@ fn a_transport_that_is_not_there() {
 #[test]
 fn an_agent_that_dies_costs_a_retry() {
     testing::run(async {
-        log::capture();
-        let world = World::new("");
-        let seen = Rc::new(Seen::default());
-        peers(&world, &seen);
-        let qmgr = world.qmgr().await;
+        let Scene { world, seen, qmgr } = Scene::start("").await;
         let id =
             world.message(Directory::Incoming, "s@x.example", &["ok@a.example", "once@a.example", "ok2@a.example"]);
         let _cleanup = announce(&qmgr, &[&id]).await;
@@ -152,11 +137,7 @@ fn an_agent_that_dies_costs_a_retry() {
 #[test]
 fn a_dead_destination_is_left_alone() {
     testing::run(async {
-        log::capture();
-        let world = World::new("initial_destination_concurrency = 1\n");
-        let seen = Rc::new(Seen::default());
-        peers(&world, &seen);
-        let qmgr = world.qmgr().await;
+        let Scene { world, seen, qmgr } = Scene::start("initial_destination_concurrency = 1\n").await;
         let ids: Vec<_> = (0..5)
             .map(|n| world.message(Directory::Incoming, "s@x.example", &[&*format!("dead{n}@a.example")]))
             .collect();
@@ -214,11 +195,7 @@ fn deferred_mail_comes_when_its_time_has() {
 #[test]
 fn old_mail_is_not_given_up_when_nobody_can_be_told_why() {
     testing::run(async {
-        log::capture();
-        let world = World::new("maximal_queue_lifetime = 1h\n");
-        let seen = Rc::new(Seen::default());
-        peers(&world, &seen);
-        let qmgr = world.qmgr().await;
+        let Scene { world, seen, qmgr } = Scene::start("maximal_queue_lifetime = 1h\n").await;
         let old = world.message_with(Directory::Incoming, "s@x.example", &["defer@a.example"], |writer| {
             writer.attribute("create_time", (seconds() - 4_000).to_string().as_bytes()).expect("write");
         });
@@ -234,11 +211,7 @@ fn old_mail_is_not_given_up_when_nobody_can_be_told_why() {
 #[test]
 fn old_mail_is_returned_and_delays_are_told() {
     testing::run(async {
-        log::capture();
-        let world = World::new("maximal_queue_lifetime = 1h\n");
-        let seen = Rc::new(Seen::default());
-        peers(&world, &seen);
-        let qmgr = world.qmgr().await;
+        let Scene { world, seen, qmgr } = Scene::start("maximal_queue_lifetime = 1h\n").await;
         let old = world.message_with(Directory::Incoming, "s@x.example", &["defer@a.example"], |writer| {
             writer.attribute("create_time", (seconds() - 4_000).to_string().as_bytes()).expect("write");
         });
@@ -283,11 +256,7 @@ fn old_mail_is_returned_and_delays_are_told() {
 #[test]
 fn malformed_files_are_put_aside() {
     testing::run(async {
-        log::capture();
-        let world = World::new("");
-        let seen = Rc::new(Seen::default());
-        peers(&world, &seen);
-        let qmgr = world.qmgr().await;
+        let Scene { world, qmgr, .. } = Scene::start("").await;
         let torn = world.message(Directory::Incoming, "s@x.example", &["ok@a.example"]);
         world.spool.open_write(Directory::Incoming, &torn).expect("open").set_len(130).expect("truncate");
         let reported = world.message(Directory::Incoming, "s@x.example", &["corrupt@a.example"]);
@@ -306,10 +275,8 @@ fn malformed_files_are_put_aside() {
 #[test]
 fn a_large_message_is_read_in_parts() {
     testing::run(async {
-        let world = World::new("qmgr_message_recipient_limit = 200\ndefault_recipient_refill_limit = 20\n");
-        let seen = Rc::new(Seen::default());
-        peers(&world, &seen);
-        let qmgr = world.qmgr().await;
+        let Scene { world, seen, qmgr } =
+            Scene::start("qmgr_message_recipient_limit = 200\ndefault_recipient_refill_limit = 20\n").await;
         let recipients: Vec<String> = (0..1_500).map(|n| format!("ok{n}@site{}.example", n % 7)).collect();
         let recipients: Vec<&str> = recipients.iter().map(String::as_str).collect();
         let id = world.message(Directory::Incoming, "s@x.example", &recipients);
@@ -327,10 +294,7 @@ fn a_large_message_is_read_in_parts() {
 #[test]
 fn an_ending_queue_manager_waits_for_what_is_on_the_way() {
     testing::run(async {
-        let world = World::new("");
-        let seen = Rc::new(Seen::default());
-        peers(&world, &seen);
-        let qmgr = world.qmgr().await;
+        let Scene { world, seen, qmgr } = Scene::start("").await;
         let hanging = world.message(Directory::Incoming, "s@x.example", &["hang@a.example"]);
         let _cleanup = announce(&qmgr, &[&hanging]).await;
         until(|| seen.tries.borrow().len() == 1).await;
@@ -358,10 +322,12 @@ fn a_queue_manager_that_starts_early_waits_for_the_other_ones_agents() {
         let _cleanup = announce(&first, &[&hanging]).await;
         until(|| seen.tries.borrow().len() == 1).await;
         let second = world.qmgr().await;
-        until(|| log::capture().iter().any(|line| line.contains("skipped, still being delivered"))).await;
-        seen.release.notify_one();
-        until(|| world.place(&hanging).is_none()).await;
-        first.finish().await;
+        let rest = async {
+            until(|| log::capture().iter().any(|line| line.contains("skipped, still being delivered"))).await;
+            seen.release.notify_one();
+            until(|| world.place(&hanging).is_none()).await;
+        };
+        tokio::join!(first.finish(), rest);
         second.finish().await;
         assert_eq!(seen.delivered.borrow().len(), 1, "once");
     });
@@ -370,10 +336,7 @@ fn a_queue_manager_that_starts_early_waits_for_the_other_ones_agents() {
 #[test]
 fn verp_gives_each_recipient_a_sender_of_its_own() {
     testing::run(async {
-        let world = World::new("");
-        let seen = Rc::new(Seen::default());
-        peers(&world, &seen);
-        let qmgr = world.qmgr().await;
+        let Scene { world, seen, qmgr } = Scene::start("").await;
         let id =
             world.message_with(Directory::Incoming, "list@x.example", &["ok1@a.example", "ok2@a.example"], |writer| {
                 writer.verp(*b"+=").expect("write");
@@ -391,10 +354,7 @@ fn verp_gives_each_recipient_a_sender_of_its_own() {
 #[test]
 fn filters_redirections_and_deferred_transports() {
     testing::run(async {
-        let world = World::new("defer_transports = nowhere\n");
-        let seen = Rc::new(Seen::default());
-        peers(&world, &seen);
-        let qmgr = world.qmgr().await;
+        let Scene { world, seen, qmgr } = Scene::start("defer_transports = nowhere\n").await;
         let filtered = world.message_with(Directory::Incoming, "s@x.example", &["ok@a.example"], |writer| {
             writer.filter(b"smtp:[127.0.0.1]:10025").expect("write");
         });
@@ -421,10 +381,7 @@ fn filters_redirections_and_deferred_transports() {
 #[test]
 fn many_deferrals_of_one_message() {
     testing::run(async {
-        let world = World::new("");
-        let seen = Rc::new(Seen::default());
-        peers(&world, &seen);
-        let qmgr = world.qmgr().await;
+        let Scene { world, seen, qmgr } = Scene::start("").await;
         let recipients: Vec<String> = (0..1_200).map(|n| format!("defer{n}@a.example")).collect();
         let recipients: Vec<&str> = recipients.iter().map(String::as_str).collect();
         let id = world.message(Directory::Incoming, "s@x.example", &recipients);
@@ -447,10 +404,7 @@ fn many_deferrals_of_one_message() {
 #[test]
 fn garbage_on_the_socket_stops_nobody() {
     testing::run(async {
-        let world = World::new("");
-        let seen = Rc::new(Seen::default());
-        peers(&world, &seen);
-        let qmgr = world.qmgr().await;
+        let Scene { world, qmgr, .. } = Scene::start("").await;
         for garbage in [&b"\xff\xff\xff\xff\x00garbage"[..], b"GET / HTTP/1.0\r\n\r\n", b"\x05\0\0\0\0abcd", b"\0"] {
             let stream = qmgr.connect().expect("connect");
             stream.writable().await.expect("writable");
@@ -467,10 +421,7 @@ fn garbage_on_the_socket_stops_nobody() {
 #[test]
 fn many_messages_share_one_connection() {
     testing::run(async {
-        let world = World::new("");
-        let seen = Rc::new(Seen::default());
-        peers(&world, &seen);
-        let qmgr = world.qmgr().await;
+        let Scene { world, seen, qmgr } = Scene::start("").await;
         let ids: Vec<_> = (0..300)
             .map(|n| world.message(Directory::Incoming, "s@x.example", &[&*format!("ok{n}@site{}.example", n % 20)]))
             .collect();

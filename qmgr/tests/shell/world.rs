@@ -309,6 +309,24 @@ async fn serve_notices(
     }
 }
 
+/// A queue manager among all its fakes; what it logs is captured.
+pub(crate) struct Scene {
+    pub(crate) world: World,
+    pub(crate) seen: Rc<Seen>,
+    pub(crate) qmgr: Harness<Qmgr>,
+}
+
+impl Scene {
+    pub(crate) async fn start(settings: &str) -> Scene {
+        log::capture();
+        let world = World::new(settings);
+        let seen = Rc::new(Seen::default());
+        peers(&world, &seen);
+        let qmgr = world.qmgr().await;
+        Scene { world, seen, qmgr }
+    }
+}
+
 /// All the fakes.
 pub(crate) fn peers(world: &World, seen: &Rc<Seen>) {
     rewrite(world);
@@ -332,9 +350,10 @@ pub(crate) async fn announce(qmgr: &Harness<Qmgr>, ids: &[&QueueId]) -> Connecti
     connection
 }
 
-/// Waits until something holds.
+/// Waits until something holds. What tests look at changes only when a task of this event loop runs: each look comes
+/// after all others had their turn.
 pub(crate) async fn until(mut holds: impl FnMut() -> bool) {
     while !holds() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::task::yield_now().await;
     }
 }

@@ -2,11 +2,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use ipc::Connection;
-use queue::{Directory, Layout, QueueId, Spool};
+use queue::{Directory, Layout, QueueId, Spool, lock};
 use server::{Account, Callers, Client, SessionService, StartError, Startup, Worker};
 use tokio::task::JoinSet;
 
@@ -47,11 +49,28 @@ impl Service {
         if self.scanning.replace(true) {
             return;
         }
+        let alone = self.alone().await;
         while self.again.replace(false) {
             Rc::clone(&self).round().await;
         }
+        drop(alone);
         self.connections.borrow_mut().clear();
         self.scanning.set(false);
+    }
+
+    /// Waits for a pickup that ends and still takes what it has found: no file goes to cleanup twice. The lock is the
+    /// result's.
+    async fn alone(&self) -> Option<File> {
+        const PAUSE: Duration = Duration::from_millis(50);
+        let directory = self.spool.directory(Directory::Maildrop);
+        let locked = async {
+            let place = File::open(&directory)?;
+            while !lock::exclusive_nonblocking(&place)? {
+                tokio::time::sleep(PAUSE).await;
+            }
+            Ok::<_, std::io::Error>(place)
+        };
+        locked.await.map_err(|error| log::warning!("lock {}: {error}", directory.display())).ok()
     }
 
     async fn round(self: Rc<Self>) {
@@ -60,7 +79,7 @@ impl Service {
             match entry {
                 Ok(id) => found.push_back(id),
                 Err(error) => {
-                    log::warning!("scan maildrop: {error}");
+                    log::warning!("scan maildrop: {}", sys::reason(&error));
                     break;
                 }
             }
@@ -84,7 +103,7 @@ impl Service {
             Ok(submission) => submission,
             Err(Unfit::NotReady) => return,
             Err(Unfit::Io(error)) => {
-                log::warning!("open maildrop/{name}: {error}");
+                log::warning!("open maildrop/{name}: {}", sys::reason(&error));
                 return;
             }
             Err(unfit @ Unfit::Malformed { .. }) => {
@@ -97,7 +116,7 @@ impl Service {
         match outcome.unwrap_or(Err(Error::Cleanup(ipc::Error::Timeout))) {
             Ok(_) => {
                 if let Err(error) = self.spool.remove(Directory::Maildrop, &name) {
-                    log::warning!("remove maildrop/{name}: {error}");
+                    log::warning!("remove maildrop/{name}: {}", sys::reason(&error));
                 }
             }
             Err(error) if error.is_lasting() => {
@@ -127,7 +146,7 @@ impl Service {
     fn put_aside(&self, name: &QueueId) {
         match self.spool.rename(name, Directory::Maildrop, Directory::Corrupt) {
             Ok(()) => log::warning!("saving corrupt file \"{name}\" from queue \"maildrop\" to queue \"corrupt\""),
-            Err(error) => log::warning!("rename maildrop/{name} to corrupt: {error}"),
+            Err(error) => log::warning!("rename maildrop/{name} to corrupt: {}", sys::reason(&error)),
         }
     }
 }

@@ -37,7 +37,7 @@ pub(crate) enum Unfit {
     #[error("not ready")]
     NotReady,
     /// It cannot be opened or read now.
-    #[error("{0}")]
+    #[error("{}", sys::reason(.0))]
     Io(#[from] io::Error),
     /// It will never be right.
     #[error("uid={uid}: {problem}")]
@@ -52,6 +52,14 @@ pub(crate) enum Unfit {
 impl Submission {
     /// Opens and checks a file.
     pub(crate) fn open(path: &Path) -> Result<Submission, Unfit> {
+        // What is still being written cannot be opened by others than its owner: that is not worth a word.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs().cast_signed();
+        match std::fs::symlink_metadata(path) {
+            Ok(metadata) if state::of(&metadata, now) != State::Ready => return Err(Unfit::NotReady),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Unfit::NotReady),
+            Err(error) => return Err(error.into()),
+        }
         let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
         let file = match OpenOptions::new().read(true).custom_flags(flags.bits()).open(path) {
             Ok(file) => file,
@@ -59,8 +67,7 @@ impl Submission {
             Err(error) => return Err(error.into()),
         };
         let metadata = file.metadata()?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        if state::of(&metadata, now.cast_signed()) != State::Ready {
+        if state::of(&metadata, now) != State::Ready {
             return Err(Unfit::NotReady);
         }
         let uid = metadata.uid();

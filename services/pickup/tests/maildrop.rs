@@ -113,6 +113,24 @@ fn submission() -> Vec<u8> {
 }
 
 #[test]
+fn a_pickup_waits_for_one_that_ends() {
+    run(async {
+        let house = House::start().await;
+        house.drop_file("AAA", &submission(), 0o744);
+        let earlier = fs::File::open(house.root.path().join("maildrop")).expect("open");
+        assert!(queue::lock::exclusive_nonblocking(&earlier).expect("lock"));
+        house.harness.wake(b"W");
+        // The earlier one takes the file meanwhile, and another comes.
+        fs::remove_file(house.root.path().join("maildrop/AAA")).expect("remove");
+        house.drop_file("BBB", &file(&[(R::Time, "1795224036 101003"), (R::Sender, "b"), (R::End, "")]), 0o744);
+        drop(earlier);
+        let root = house.settle().await;
+        assert_eq!(fs::read_dir(root.path().join("maildrop")).expect("directory").count(), 0);
+        assert_eq!(fs::read_dir(root.path().join("corrupt")).expect("directory").count(), 1, "BBB, which is not whole");
+    });
+}
+
+#[test]
 fn a_submission_goes_to_cleanup_and_away() {
     run(async {
         let house = House::start().await;

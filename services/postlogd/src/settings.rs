@@ -25,7 +25,7 @@ pub(crate) enum Error {
     NoFile,
     #[error("logfile '{}' must match one of {prefixes}", .file.display())]
     Prefix { file: PathBuf, prefixes: String },
-    #[error("open logfile {}: {source}", .file.display())]
+    #[error("open logfile {}: {}", .file.display(), sys::reason(.source))]
     Open { file: PathBuf, source: std::io::Error },
 }
 

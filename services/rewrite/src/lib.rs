@@ -39,7 +39,11 @@ impl SessionService for Rewrite {
     }
 
     fn reload_needed(&self) -> bool {
-        self.resolver.changed() || self.probe_resolver.changed()
+        let changed = self.resolver.changed_table().or_else(|| self.probe_resolver.changed_table());
+        if let Some(table) = &changed {
+            log::lines::table_changed(table);
+        }
+        changed.is_some()
     }
 }
 

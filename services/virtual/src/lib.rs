@@ -60,6 +60,10 @@ impl BlockingAgent for Virtual {
         })
     }
 
+    fn changed_table(&self) -> Option<String> {
+        [&self.mailboxes, &self.uids, &self.gids].into_iter().find_map(Maps::changed_table)
+    }
+
     fn deliver(&mut self, job: &mut BlockingJob<'_>) {
         job.connected();
         for index in 0..job.request.recipients.len() {

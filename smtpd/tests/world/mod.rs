@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use config::Config;
 use ipc::cleanup::{FromCleanup, Recipient, Refusal, Sender, ToCleanup};
+use ipc::flush;
 use ipc::resolver::{Answer, Failure, Found, Query, Question};
 use ipc::{Connection, Kind};
 use server::{Client, SessionService, Startup, Worker};
@@ -43,6 +44,12 @@ impl World {
         tokio::task::spawn_local(async move {
             while let Ok((stream, _)) = cleanup.accept().await {
                 tokio::task::spawn_local(serve_cleanup(Connection::new(stream), Rc::clone(&kept), Rc::clone(&limit)));
+            }
+        });
+        let flush = UnixListener::bind(spool.path().join("public/flush")).expect("a socket");
+        tokio::task::spawn_local(async move {
+            while let Ok((stream, _)) = flush.accept().await {
+                tokio::task::spawn_local(serve_flush(Connection::new(stream)));
             }
         });
         let resolver = UnixListener::bind(spool.path().join("private/resolver")).expect("a socket");
@@ -96,6 +103,22 @@ impl World {
         let (client, stream) = UnixStream::pair().expect("a pair");
         tokio::task::spawn_local(Rc::new(service).session(Client::StandAlone { stream }, Worker::stand_in()));
         client
+    }
+}
+
+/// A flush service by the settings that the dialogues have: no site may be asked for, but for those of the tests below.
+async fn serve_flush(mut connection: Connection) {
+    while let Ok(Some(request)) = connection.receive::<flush::Request>().await {
+        let flush::Request::SendSite(site) = request else { return };
+        let answer = match site.as_str() {
+            "served.example" => flush::Answer::Ok,
+            "failing.example" => flush::Answer::Failed,
+            "a..b" => flush::Answer::Bad,
+            _ => flush::Answer::Denied,
+        };
+        if connection.send(&answer).await.is_err() {
+            return;
+        }
     }
 }
 

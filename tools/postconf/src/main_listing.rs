@@ -34,7 +34,7 @@ pub(crate) fn load(options: &Options, needs_master: bool, output: &mut Output) -
     };
     let entries = match master_entry::load(&directory) {
         Err(Error::File { path, source, .. }) if !needs_master => {
-            output.warn(&format!("open {path}: {}", reason(&source)));
+            output.warn(&format!("open {path}: {}", sys::reason(&source)));
             Vec::new()
         }
         other => other?,
@@ -50,11 +50,6 @@ pub(crate) fn load(options: &Options, needs_master: bool, output: &mut Output) -
         }
     }
     Ok(Loaded { config, entries, catalogue, explicit })
-}
-
-/// What the system says, in its own words.
-pub(crate) fn reason(error: &std::io::Error) -> String {
-    error.raw_os_error().map_or_else(|| error.to_string(), |code| nix::errno::Errno::from_raw(code).desc().to_owned())
 }
 
 impl Loaded {

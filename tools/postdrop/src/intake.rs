@@ -40,10 +40,10 @@ pub(crate) enum Error {
     #[error("signal {0}")]
     Signal(i32),
     /// Standard input.
-    #[error("read: {0}")]
+    #[error("read: {}", sys::reason(.0))]
     Read(#[from] io::Error),
     /// The file.
-    #[error("write: {0}")]
+    #[error("write: {}", sys::reason(.0))]
     Write(io::Error),
 }
 

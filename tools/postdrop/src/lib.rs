@@ -36,7 +36,7 @@ enum Fatal {
     Option(#[from] OptionError),
     #[error("{0}")]
     Config(#[from] config::Error),
-    #[error("chdir {0}: {1}")]
+    #[error("chdir {0}: {reason}", reason = sys::reason(.1))]
     Directory(String, io::Error),
     #[error("User {0}({1}) is not allowed to submit mail")]
     Submitter(String, u32),
@@ -44,13 +44,13 @@ enum Fatal {
     Sender(bstr::BString, String, u32),
     #[error("{0}: {1}")]
     Table(&'static str, String),
-    #[error("create file {0}/maildrop: {1}{2}")]
+    #[error("create file {0}/maildrop: {reason}{2}", reason = sys::reason(.1))]
     Create(String, io::Error, &'static str),
     #[error("uid={0}: {1}")]
     Input(u32, intake::Error),
     #[error("interrupted by signal {0}")]
     Signal(i32),
-    #[error("write standard output: {0}")]
+    #[error("write standard output: {}", sys::reason(.0))]
     Output(io::Error),
 }
 
@@ -185,14 +185,14 @@ fn write(
         Err(intake::Error::Size) => return Err(Written::Status(Status::Size, "message file too big".to_owned())),
         Err(intake::Error::Write(error)) => {
             let status = if error.kind() == io::ErrorKind::FileTooLarge { Status::Size } else { Status::Write };
-            return Err(Written::Status(status, format!("write maildrop file: {error}")));
+            return Err(Written::Status(status, format!("write maildrop file: {}", sys::reason(&error))));
         }
         Err(error) => return Err(Fatal::Input(submitter.uid, error).into()),
     }
     new_file
         .ready_with_mode(state::MAILDROP)
         .map(drop)
-        .map_err(|error| Written::Status(Status::Write, format!("write maildrop file: {error}")))
+        .map_err(|error| Written::Status(Status::Write, format!("write maildrop file: {}", sys::reason(&error))))
 }
 
 /// The message is safe: that pickup cannot be woken only means that it looks for itself a minute later.

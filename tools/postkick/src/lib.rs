@@ -17,7 +17,7 @@ enum Error {
     Usage(Option<String>),
     #[error(transparent)]
     Config(#[from] config::Error),
-    #[error("chdir {directory}: {source}")]
+    #[error("chdir {directory}: {}", sys::reason(.source))]
     Directory { directory: String, source: io::Error },
     #[error("Cannot contact class {class} service {service} - perhaps the mail system is down")]
     Unreachable { class: String, service: String, why: String },
@@ -84,26 +84,21 @@ fn kick(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Error> {
 fn send(endpoint: &Path, request: &[u8], patience: Duration) -> Result<(), String> {
     let shown = endpoint.display();
     let kind =
-        std::fs::metadata(endpoint).map_err(|e| format!("unable to look up {shown}: {}", plain(&e)))?.file_type();
+        std::fs::metadata(endpoint).map_err(|e| format!("unable to look up {shown}: {}", sys::reason(&e)))?.file_type();
     if kind.is_fifo() {
         // Without a reader the pipe cannot be opened, which is the answer.
         let opened = OpenOptions::new().write(true).custom_flags(nix::libc::O_NONBLOCK).open(endpoint);
         return opened
             .and_then(|mut pipe| pipe.write_all(request))
-            .map_err(|e| format!("write to {shown}: {}", plain(&e)));
+            .map_err(|e| format!("write to {shown}: {}", sys::reason(&e)));
     }
     if !kind.is_socket() {
         return Err(format!("{shown} is not a socket or a named pipe"));
     }
     ipc::blocking::trigger(endpoint, request, patience).map_err(|error| match error {
-        ipc::Error::Io(error) => format!("connect to {shown}: {}", plain(&error)),
+        ipc::Error::Io(error) => format!("connect to {shown}: {}", sys::reason(&error)),
         other => format!("write to {shown}: {other}"),
     })
-}
-
-/// The system's words for an error, without Rust's number behind them.
-fn plain(error: &io::Error) -> String {
-    error.raw_os_error().map_or_else(|| error.to_string(), |code| nix::errno::Errno::from_raw(code).desc().to_owned())
 }
 
 #[cfg(test)]

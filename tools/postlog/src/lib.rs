@@ -25,7 +25,7 @@ enum Error {
     Severity(String),
     #[error(transparent)]
     Config(#[from] config::Error),
-    #[error("read standard input: {0}")]
+    #[error("read standard input: {}", sys::reason(.0))]
     Input(io::Error),
 }
 

@@ -1,7 +1,6 @@
-//! Why the program ends early, and with which exit code (sysexits.h).
+//! Why the program ends early.
 
 use std::io;
-use std::process::ExitCode;
 
 use crate::request::Usage;
 
@@ -65,22 +64,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// 64 usage, 69 unavailable, 70 malformed response, 74 input or output, 77 not allowed.
-    #[must_use]
-    pub fn exit_code(&self) -> ExitCode {
-        ExitCode::from(match self {
-            Error::Usage(_) | Error::QueueId(_) | Error::Site(_) | Error::NotConfigured(_) => 64,
-            Error::Config(_)
-            | Error::Tables(_)
-            | Error::NoReport
-            | Error::NoFlush
-            | Error::Connect { .. }
-            | Error::Privileges(_) => 69,
-            Error::Response(_) => 70,
-            Error::Queue(..) | Error::Output(_) => 74,
-            Error::NotAllowed { .. } => 77,
-        })
-    }
+    /// 69 (unavailable) whatever went wrong, as the reference ends when it runs; its source knows others.
+    pub const EXIT_CODE: u8 = 69;
 
     /// The reader of our output has seen enough, and wants to hear nothing.
     #[must_use]

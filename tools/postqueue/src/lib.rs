@@ -42,7 +42,7 @@ pub fn run() -> ExitCode {
             if !error.is_closed_pipe() {
                 log::fatal!("{error}");
             }
-            error.exit_code()
+            ExitCode::from(Error::EXIT_CODE)
         }
     }
 }

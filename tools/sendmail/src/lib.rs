@@ -37,7 +37,7 @@ enum Fatal {
     User { user: String, uid: u32, problem: String },
     #[error("{0}")]
     Config(#[from] config::Error),
-    #[error("execute {0}: {1}")]
+    #[error("execute {0}: {reason}", reason = sys::reason(.1))]
     Execute(String, io::Error),
 }
 

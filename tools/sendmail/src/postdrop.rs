@@ -42,7 +42,7 @@ impl Postdrop {
             // What cannot be read is no success either.
             let _ = output.take(LONGEST_ANSWER).read_to_end(&mut answer);
         }
-        let ended = self.child.wait().map_err(|error| format!("postdrop: {error}"))?;
+        let ended = self.child.wait().map_err(|error| format!("postdrop: {}", sys::reason(&error)))?;
         match status_of(&answer) {
             Some(0) if ended.success() => Ok(()),
             Some(status) if status != 0 => Err(text_of(status).to_owned()),

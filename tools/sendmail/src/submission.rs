@@ -26,9 +26,9 @@ pub(crate) enum Error {
     NoRecipients,
     #[error("message file too big")]
     Size,
-    #[error("error reading input: {0}")]
+    #[error("error reading input: {}", sys::reason(.0))]
     Input(io::Error),
-    #[error("queue file write error: {0}")]
+    #[error("queue file write error: {}", sys::reason(.0))]
     Pipe(io::Error),
 }
 

@@ -152,7 +152,8 @@ impl Config {
 
     fn expand_value(&self, name: &str) -> Result<String, Error> {
         let text = self.raw(name)?;
-        self.expanded(name, &text)
+        let text = self.expanded(name, &text)?;
+        if name == "myorigin" { Config::origin_domain(text) } else { Ok(text) }
     }
 
     /// The name, its row, and a configuration where it has the default of its rule.

@@ -151,3 +151,39 @@ fn options_come_last() {
     assert_eq!(c.string("relayhost").unwrap(), "x");
     assert!(c.set_option("nothing").is_err());
 }
+
+/// Fixed: these overflowed the stack. Found by tests/tests/mutations.rs.
+#[test]
+fn defaults_that_are_computed_from_each_other_come_to_an_end() {
+    let cases = [
+        ("myhostname = mx.$mydomain", "mx.localdomain", "localdomain"),
+        ("mydomain = x.$myhostname", "vm.x.", "x.vm.x."),
+        ("inet_interfaces = $mynetworks", "vm.localdomain", "localdomain"),
+        ("inet_protocols = $mynetworks", "vm.localdomain", "localdomain"),
+        ("mynetworks_style = $mynetworks", "vm.localdomain", "localdomain"),
+    ];
+    for (text, hostname, domain) in cases {
+        let c = config(text).with_host(Host::fixed("vm", vec![]));
+        assert_eq!(c.string("myhostname").unwrap(), hostname, "{text}");
+        assert_eq!(c.string("mydomain").unwrap(), domain, "{text}");
+        let _ = c.string("mynetworks");
+    }
+    assert!(config("mydomain = $mydomain").string("mydomain").is_err());
+}
+
+/// Debian's installation sets `myorigin = /etc/mailname`; addresses became `user@/etc/mailname`.
+#[test]
+fn myorigin_can_be_a_file() {
+    let mut file = std::env::temp_dir();
+    file.push(format!("posthouse-mailname-{}", std::process::id()));
+    let text = format!("myorigin = {}\nbounce_notice_recipient = postmaster@$myorigin\n", file.display());
+    let config = config(&text);
+    std::fs::write(&file, " origin.example \nother.example\n").unwrap();
+    assert_eq!(config.string("myorigin").unwrap(), "origin.example");
+    assert_eq!(config.string("bounce_notice_recipient").unwrap(), "postmaster@origin.example");
+    assert_eq!(config.written("myorigin"), Some(file.display().to_string().as_str()));
+    std::fs::write(&file, "\n").unwrap();
+    assert!(config.string("myorigin").unwrap_err().to_string().contains("no domain in the first line"));
+    std::fs::remove_file(&file).unwrap();
+    assert!(config.string("myorigin").is_err());
+}

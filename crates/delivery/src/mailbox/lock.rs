@@ -135,7 +135,7 @@ impl Drop for Locked {
         if let Some(name) = &self.dotlock
             && let Err(error) = fs::remove_file(name)
         {
-            log::warning!("cannot remove lock file {}: {error}", name.display());
+            log::warning!("cannot remove lock file {}: {}", name.display(), sys::reason(&error));
         }
     }
 }

@@ -33,14 +33,14 @@ pub fn append(
     }
     let locked = Locked::take(file, path, locking)?;
     still_there(locked.file(), path)?;
-    let end = (&mut &*locked.file()).seek(SeekFrom::End(0)).map_err(Error::system("seek"))?;
+    let end = locked.file().seek(SeekFrom::End(0)).map_err(Error::system("seek"))?;
     let outcome = write(locked.file(), prepended, content)
         .and_then(|written| if limit.is_some_and(|limit| end + written > limit) { Err(Error::Full) } else { Ok(()) })
         .and_then(|()| locked.file().sync_data().map_err(Error::system("fsync")));
     if outcome.is_err()
         && let Err(error) = locked.file().set_len(end)
     {
-        log::warning!("{}: cannot undo an unfinished delivery: {error}", path.display());
+        log::warning!("{}: cannot undo an unfinished delivery: {}", path.display(), sys::reason(&error));
     }
     outcome
 }

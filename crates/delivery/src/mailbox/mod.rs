@@ -15,7 +15,7 @@ use dsn::{Dsn, Status};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A system call.
-    #[error("{what}: {source}")]
+    #[error("{what}: {}", sys::reason(source))]
     System {
         /// What was attempted.
         what: String,

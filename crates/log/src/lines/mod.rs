@@ -23,3 +23,23 @@ pub use supervision::{
     Ending, bad_command_startup, daemon_started, process_ended, process_limit_reached, reloaded, table_changed,
     terminating,
 };
+
+/// What a decision's line says of the transaction it was made in: ` to=<..> proto=.. helo=<..>`, as far as known.
+fn put_transaction(
+    f: &mut std::fmt::Formatter<'_>,
+    recipient: Option<&[u8]>,
+    protocol: Option<&str>,
+    helo: Option<&[u8]>,
+) -> std::fmt::Result {
+    use crate::framing::show;
+    if let Some(recipient) = recipient {
+        write!(f, " to=<{}>", show(recipient))?;
+    }
+    if let Some(protocol) = protocol {
+        write!(f, " proto={protocol}")?;
+    }
+    match helo {
+        Some(helo) => write!(f, " helo=<{}>", show(helo)),
+        None => Ok(()),
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::put_transaction;
 use crate::framing::show;
 
 /// cleanup: `queue_id: message-id=<id>`; the header's text as it is, `<>` when there was none.
@@ -54,15 +55,7 @@ impl fmt::Display for Verdict<'_> {
         let text = &self.text[..self.text.len().min(200)];
         let Verdict { queue_id, action, class, origin, sender, .. } = self;
         write!(f, "{queue_id}: {action}: {class} {} from {origin}; from=<{}>", show(text), show(sender))?;
-        if let Some(recipient) = self.recipient {
-            write!(f, " to=<{}>", show(recipient))?;
-        }
-        if let Some(protocol) = self.protocol {
-            write!(f, " proto={protocol}")?;
-        }
-        if let Some(helo) = self.helo {
-            write!(f, " helo=<{}>", show(helo))?;
-        }
+        put_transaction(f, self.recipient, self.protocol, self.helo)?;
         if let Some(optional) = self.optional {
             write!(f, ": {}", show(optional))?;
         }

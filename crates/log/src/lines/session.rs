@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::put_transaction;
 use crate::framing::show;
 
 /// `connect from name[address]`.
@@ -132,15 +133,7 @@ impl fmt::Display for Rejection<'_> {
         if let Some(sender) = self.sender {
             write!(f, " from=<{}>", show(sender))?;
         }
-        if let Some(recipient) = self.recipient {
-            write!(f, " to=<{}>", show(recipient))?;
-        }
-        if let Some(protocol) = self.protocol {
-            write!(f, " proto={protocol}")?;
-        }
-        if let Some(helo) = self.helo {
-            write!(f, " helo=<{}>", show(helo))?;
-        }
+        put_transaction(f, self.recipient, self.protocol, self.helo)?;
         if let Some(method) = self.sasl_method {
             write!(f, " sasl_method={}", show(method))?;
         }

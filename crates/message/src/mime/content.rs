@@ -1,5 +1,7 @@
 //! Content-Type and Content-Transfer-Encoding.
 
+use address::lexical::{comment_length, enclosed_length};
+
 use super::Limits;
 
 /// The top-level type, as far as it matters here.
@@ -119,10 +121,10 @@ fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
             if rest[0] != b'(' {
                 break;
             }
-            rest = &rest[comment_end(rest)..];
+            rest = &rest[comment_length(rest)..];
         }
         let length = match rest[0] {
-            b'"' => quoted_end(rest),
+            b'"' => enclosed_length(rest, b'"'),
             byte if is_special(byte) => 1,
             _ => rest
                 .iter()
@@ -137,35 +139,6 @@ fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 fn is_special(byte: u8) -> bool {
     b"()<>@,;:\\\"/[]?=".contains(&byte)
-}
-
-fn quoted_end(text: &[u8]) -> usize {
-    let mut index = 1;
-    while let Some(&byte) = text.get(index) {
-        match byte {
-            b'\\' => index += 2,
-            b'"' => return index + 1,
-            _ => index += 1,
-        }
-    }
-    text.len()
-}
-
-fn comment_end(text: &[u8]) -> usize {
-    let (mut index, mut depth) = (0, 0_usize);
-    while let Some(&byte) = text.get(index) {
-        match byte {
-            b'\\' => index += 1,
-            b'(' => depth += 1,
-            b')' => depth -= 1,
-            _ => {}
-        }
-        index += 1;
-        if depth == 0 {
-            break;
-        }
-    }
-    index.min(text.len())
 }
 
 #[cfg(test)]

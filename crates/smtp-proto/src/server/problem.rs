@@ -43,6 +43,18 @@ impl Problems {
         self.0 & other.0 != 0
     }
 
+    /// Both sets.
+    #[must_use]
+    pub const fn and(self, other: Problems) -> Problems {
+        Problems(self.0 | other.0)
+    }
+
+    /// True when all of the other set is in this one.
+    #[must_use]
+    pub const fn includes(self, other: Problems) -> bool {
+        other.0 & !self.0 == 0
+    }
+
     /// The names, comma separated.
     #[must_use]
     pub fn names(self) -> String {

@@ -59,6 +59,8 @@ pub struct Settings {
     pub disable_vrfy: bool,
     /// `strict_rfc821_envelopes`
     pub strict_envelopes: bool,
+    /// `allow_min_user`: addresses may begin with a dash.
+    pub dash_allowed: bool,
     /// `smtputf8_enable`: commands must be valid UTF-8.
     pub utf8: bool,
     /// `soft_bounce`
@@ -93,6 +95,7 @@ impl Default for Settings {
             helo_required: false,
             disable_vrfy: false,
             strict_envelopes: false,
+            dash_allowed: false,
             utf8: true,
             soft_bounce: false,
             forbid_unauth_pipelining: true,

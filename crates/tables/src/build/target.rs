@@ -231,6 +231,7 @@ impl Target {
                 return Err(Error::Format { path, reason });
             }
         }
+        let is_first = !path.exists();
         let environment = self.open_lmdb(settings, options.mode)?;
         let replace = options.duplicates == Duplicates::Replace;
         let mut repeated: Vec<&BString> = Vec::new();
@@ -260,7 +261,7 @@ impl Target {
                 self.warn_of_duplicate(key);
             }
         }
-        self.leave_a_sign();
+        self.leave_a_sign(is_first);
         Ok(())
     }
 
@@ -273,13 +274,16 @@ impl Target {
     }
 
     /// Lets programs that have the Berkeley DB file open know that it has a successor: its status changes, not its time.
-    fn leave_a_sign(&self) {
+    /// It is said once; scripts that rebuild tables every night are not to complain every night.
+    fn leave_a_sign(&self, is_first: bool) {
         if self.format != Format::LmdbBesideBerkeley {
             return;
         }
         let old = hash::berkeley_name(&self.name);
         let Ok(metadata) = fs::metadata(&old) else { return };
-        log::warning!("{} is out of date now; {} is used instead", old.display(), self.file().display());
+        if is_first {
+            log::warning!("{} is out of date now; {} is used instead", old.display(), self.file().display());
+        }
         if let Err(error) = fs::set_permissions(&old, metadata.permissions()) {
             log::warning!("{}: {error}; daemons may go on with it until they are restarted", old.display());
         }

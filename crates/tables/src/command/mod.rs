@@ -58,7 +58,7 @@ pub enum Failure {
     #[error("table {0}: map type does not support listing of entries")]
     NotListable(String),
     /// Standard input or output.
-    #[error("{0}")]
+    #[error("{}", sys::reason(.0))]
     Io(#[from] io::Error),
 }
 

@@ -14,7 +14,7 @@ use bstr::BString;
 use super::lmdb::{Nul, without_nul};
 use crate::error::{Error, Fault};
 use crate::file_watch::FileWatch;
-use crate::table::{EachEntry, Source};
+use crate::table::{EachEntry, Owner, Source};
 
 const HEADER: u64 = 2048;
 
@@ -117,6 +117,10 @@ impl Source for Cdb {
 
     fn has_changed(&self) -> bool {
         self.watch.has_changed()
+    }
+
+    fn owner(&self) -> Owner {
+        self.watch.owner()
     }
 
     fn entries(&self, each: &mut EachEntry<'_>) -> Option<Result<(), Fault>> {

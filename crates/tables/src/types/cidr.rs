@@ -11,7 +11,7 @@ use bstr::{BString, ByteSlice};
 use crate::cidr::{self, Network};
 use crate::error::{Error, Fault};
 use crate::file_watch::FileWatch;
-use crate::table::Source;
+use crate::table::{Owner, Source};
 use crate::types::rule_text::{RuleText, keyword};
 
 /// Inclusive.
@@ -207,6 +207,10 @@ impl Source for Cidr {
 
     fn has_changed(&self) -> bool {
         self.watch.as_ref().is_some_and(FileWatch::has_changed)
+    }
+
+    fn owner(&self) -> Owner {
+        self.watch.as_ref().map_or(Owner::Root, FileWatch::owner)
     }
 }
 

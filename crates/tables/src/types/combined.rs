@@ -11,7 +11,7 @@ use crate::flags::Flags;
 use crate::list;
 use crate::open;
 use crate::settings::Settings;
-use crate::table::{EachEntry, Source, Table, shown};
+use crate::table::{EachEntry, Owner, Source, Table, shown};
 
 /// The elements between the braces of `{a, b}`.
 fn elements<'n>(kind: &str, name: &'n str, what: &str) -> Result<Vec<&'n str>, Error> {
@@ -60,6 +60,10 @@ impl Source for Pipe {
     fn has_changed(&self) -> bool {
         self.0.iter().any(|table| table.changed())
     }
+
+    fn owner(&self) -> Owner {
+        self.0.iter().fold(Owner::Root, |owner, table| owner.and(table.owner()))
+    }
 }
 
 /// `unionmap:{type:name, ...}`: the values of all tables, joined by commas.
@@ -94,6 +98,10 @@ impl Source for Union {
 
     fn has_changed(&self) -> bool {
         self.0.iter().any(|table| table.changed())
+    }
+
+    fn owner(&self) -> Owner {
+        self.0.iter().fold(Owner::Root, |owner, table| owner.and(table.owner()))
     }
 }
 
@@ -155,6 +163,10 @@ impl Source for Debug {
 
     fn has_changed(&self) -> bool {
         self.0.changed()
+    }
+
+    fn owner(&self) -> Owner {
+        self.0.owner()
     }
 
     fn entries(&self, each: &mut EachEntry<'_>) -> Option<Result<(), Fault>> {

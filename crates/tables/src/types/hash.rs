@@ -15,7 +15,7 @@ use super::lmdb::{self, Lmdb, Nul, without_nul};
 use crate::error::{Error, Fault};
 use crate::file_watch::FileWatch;
 use crate::settings::Settings;
-use crate::table::{EachEntry, Source};
+use crate::table::{EachEntry, Owner, Source};
 
 /// `{path}.db`.
 pub(crate) fn berkeley_name(name: &str) -> PathBuf {
@@ -79,6 +79,10 @@ impl Source for OldHash {
 
     fn has_changed(&self) -> bool {
         self.watch.has_changed()
+    }
+
+    fn owner(&self) -> Owner {
+        self.watch.owner()
     }
 
     fn entries(&self, each: &mut EachEntry<'_>) -> Option<Result<(), Fault>> {

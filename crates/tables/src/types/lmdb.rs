@@ -10,7 +10,7 @@ use sys::lmdb::{Environment, MAX_KEY};
 use crate::error::{Error, Fault};
 use crate::file_watch::FileWatch;
 use crate::settings::Settings;
-use crate::table::{EachEntry, Source};
+use crate::table::{EachEntry, Owner, Source};
 
 /// Whether keys and values end with a NUL in this file: unknown until a lookup finds something.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -88,6 +88,10 @@ impl Source for Lmdb {
 
     fn has_changed(&self) -> bool {
         self.watch.has_changed()
+    }
+
+    fn owner(&self) -> Owner {
+        self.watch.owner()
     }
 
     fn entries(&self, each: &mut EachEntry<'_>) -> Option<Result<(), Fault>> {

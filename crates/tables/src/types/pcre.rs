@@ -9,7 +9,7 @@ use super::rule_text::RuleText;
 use crate::error::{Error, Fault};
 use crate::file_watch::FileWatch;
 use crate::flags::Flags;
-use crate::table::Source;
+use crate::table::{Owner, Source};
 
 impl Engine for Pcre {
     const KIND: &'static str = "pcre";
@@ -89,5 +89,9 @@ impl Source for PcreTable {
 
     fn has_changed(&self) -> bool {
         self.watch.as_ref().is_some_and(FileWatch::has_changed)
+    }
+
+    fn owner(&self) -> Owner {
+        self.watch.as_ref().map_or(Owner::Root, FileWatch::owner)
     }
 }

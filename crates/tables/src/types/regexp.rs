@@ -11,7 +11,7 @@ use super::rule_text::RuleText;
 use crate::error::{Error, Fault};
 use crate::file_watch::FileWatch;
 use crate::flags::Flags;
-use crate::table::Source;
+use crate::table::{Owner, Source};
 
 impl Engine for PosixRegex {
     const KIND: &'static str = "regexp";
@@ -92,5 +92,9 @@ impl Source for Regexp {
 
     fn has_changed(&self) -> bool {
         self.watch.as_ref().is_some_and(FileWatch::has_changed)
+    }
+
+    fn owner(&self) -> Owner {
+        self.watch.as_ref().map_or(Owner::Root, FileWatch::owner)
     }
 }

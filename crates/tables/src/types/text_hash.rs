@@ -12,7 +12,7 @@ use crate::file_watch::FileWatch;
 use crate::flags::Flags;
 use crate::fold;
 use crate::source::{LogicalLines, parse_map_line};
-use crate::table::{EachEntry, Source};
+use crate::table::{EachEntry, Owner, Source};
 
 /// The entries of the file; the first of two equal keys wins.
 pub(crate) struct TextHash {
@@ -71,6 +71,10 @@ impl Source for TextHash {
 
     fn has_changed(&self) -> bool {
         self.watch.has_changed()
+    }
+
+    fn owner(&self) -> Owner {
+        self.watch.owner()
     }
 
     fn entries(&self, each: &mut EachEntry<'_>) -> Option<Result<(), Fault>> {

@@ -1,51 +1,36 @@
 //! `unix:passwd.byname` and `unix:group.byname`: the system's account databases.
 
 use bstr::BString;
-use nix::unistd::{Group, User};
+use sys::accounts::{self, Database};
 
 use crate::error::Fault;
 use crate::table::Source;
 
-/// Which database.
-pub(crate) enum Unix {
-    Passwd,
-    Group,
-}
+/// One of the two.
+pub(crate) struct Unix(Database);
 
 impl Unix {
     pub(crate) fn open(name: &str) -> Result<Self, String> {
-        match name {
-            "passwd.byname" => Ok(Self::Passwd),
-            "group.byname" => Ok(Self::Group),
-            _ => Err(format!("unknown table: unix:{name}")),
-        }
+        let database = match name {
+            "passwd.byname" => Database::Passwd,
+            "group.byname" => Database::Group,
+            _ => return Err(format!("unknown table: unix:{name}")),
+        };
+        // A program that is about to enter a jail arranges for it.
+        accounts::announce();
+        Ok(Self(database))
     }
 }
 
 impl Source for Unix {
     fn lookup(&self, key: &[u8]) -> Result<Option<BString>, Fault> {
-        let Some(name) = std::str::from_utf8(key).ok().filter(|name| !name.contains('\0')) else {
-            return Ok(None);
-        };
-        let failed = |error: nix::errno::Errno| Fault(format!("account lookup: {error}"));
-        match self {
-            Self::Passwd => Ok(User::from_name(name).map_err(failed)?.map(|user| {
-                format!(
-                    "{}:{}:{}:{}:{}:{}:{}",
-                    user.name,
-                    user.passwd.to_string_lossy(),
-                    user.uid,
-                    user.gid,
-                    user.gecos.to_string_lossy(),
-                    user.dir.display(),
-                    user.shell.display()
-                )
-                .into()
-            })),
-            Self::Group => Ok(Group::from_name(name).map_err(failed)?.map(|group| {
-                let members = group.mem.join(",");
-                format!("{}:{}:{}:{members}", group.name, group.passwd.to_string_lossy(), group.gid).into()
-            })),
-        }
+        let Ok(name) = std::str::from_utf8(key) else { return Ok(None) };
+        let entry = accounts::look_up(self.0, name).map_err(|error| Fault(format!("account lookup: {error}")))?;
+        Ok(entry.map(BString::from))
+    }
+
+    /// Without the process that answers for a jail, another worker has to take over.
+    fn has_changed(&self) -> bool {
+        accounts::is_lost()
     }
 }

@@ -172,15 +172,10 @@ impl Session {
         if !word.complete {
             return None;
         }
-        // Some clients bracket twice.
-        let text = match word.text.strip_prefix(b"<<").and_then(|text| text.strip_suffix(b">>")) {
-            Some(inner) if !self.settings.strict_envelopes => [b"<", inner, b">"].concat(),
-            _ => word.text.to_vec(),
-        };
-        let path = address::parse::path(&text, self.settings.strict_envelopes)
+        let path = address::parse::path(word.text, self.settings.strict_envelopes)
             .ok()
             .filter(|path| empty_allowed || !path.address.is_empty())
-            .filter(|path| path.source_route.is_some() || !has_bare_comma(word.text))
+            .filter(|path| self.settings.dash_allowed || path.address.first() != Some(&b'-'))
             .filter(|path| has_sound_domain(&path.address));
         if path.is_none() {
             self.notes.push(Note::IllegalAddress(verb, escape(word.text)));
@@ -195,23 +190,6 @@ fn has_sound_domain(address: &[u8]) -> bool {
         (local, None) => !local.iter().any(u8::is_ascii_whitespace) || local.contains(&b'"'),
         (_, Some(domain)) => is_domain(domain.strip_suffix(b".").unwrap_or(domain)),
     }
-}
-
-/// A comma outside quotes and comments: more than one address.
-fn has_bare_comma(text: &[u8]) -> bool {
-    let (mut quoted, mut escaped, mut depth) = (false, false, 0usize);
-    text.iter().any(|byte| {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => quoted = !quoted,
-            b'(' if !quoted => depth += 1,
-            b')' if !quoted => depth = depth.saturating_sub(1),
-            b',' => return !quoted && depth == 0,
-            _ => {}
-        }
-        false
-    })
 }
 
 fn is_domain(name: &[u8]) -> bool {
