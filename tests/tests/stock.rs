@@ -277,10 +277,10 @@ fn users_list_and_flush_the_queue() {
     }
 
     // Who may what.
-    let refused = relaying.fails("carol", "mailq", 77);
+    let refused = relaying.fails("carol", "mailq", 69);
     assert!(refused.contains("is not allowed to view the mail queue"), "{refused}");
     for script in ["postqueue -f", "sendmail -q", &format!("postqueue -i {}", ids[0]), "postqueue -s one.example"] {
-        let refused = relaying.fails("bob", script, 77);
+        let refused = relaying.fails("bob", script, 69);
         assert!(refused.contains("is not allowed to flush the mail queue"), "{refused}");
     }
     let refused = relaying.fails("alice", "postqueue -s two.example", 64);
