@@ -50,7 +50,7 @@ ln -s ../mail /var/spool/mail
 printf '127.0.0.1 localhost\n::1 localhost\n127.0.1.1 mail.example.com mail\n' >/etc/hosts
 echo 'nameserver 127.0.0.1' >/etc/resolv.conf
 getent group postdrop >/dev/null || groupadd --system postdrop
-for name in postfix posthouse-in posthouse-out posthouse-dns; do
+for name in postfix posthouse-in posthouse-out posthouse-dns posthouse-keys posthouse-tables; do
     getent passwd "$name" >/dev/null ||
         useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin "$name"
 done

@@ -283,7 +283,7 @@ fn users_list_and_flush_the_queue() {
         let refused = relaying.fails("bob", script, 69);
         assert!(refused.contains("is not allowed to flush the mail queue"), "{refused}");
     }
-    let refused = relaying.fails("alice", "postqueue -s two.example", 64);
+    let refused = relaying.fails("alice", "postqueue -s two.example", 69);
     assert!(refused.contains("two.example"), "{refused}");
     assert!(!relaying.machine.run_as("alice", "cat /var/spool/postfix/flush/*", b"").status.success());
 
@@ -483,7 +483,7 @@ const INSTALLED: &str = r#"
 set -eu
 (cd "$1" && find usr etc -printf '/%p\n') >/var/lib/dpkg/info/postfix.list
 printf '\nPackage: postfix\nStatus: install ok installed\nPriority: optional\nSection: mail\nMaintainer: nobody <nobody@example.com>\nArchitecture: amd64\nVersion: 3.7.11-0+deb12u1\nDescription: mail\n' >>/var/lib/dpkg/status
-for account in posthouse-in posthouse-out posthouse-dns; do userdel "$account"; done
+for account in posthouse-in posthouse-out posthouse-dns posthouse-keys posthouse-tables; do userdel "$account"; done
 "#;
 
 #[test]
