@@ -55,20 +55,20 @@ pub enum State {
 /// The state of a file from its metadata; `now` is seconds since the epoch.
 #[must_use]
 pub fn of(metadata: &Metadata, now: i64) -> State {
-    of_parts(metadata.mode(), metadata.nlink(), metadata.ctime(), now)
+    of_parts(metadata.mode(), metadata.nlink() > 1, metadata.ctime(), now)
 }
 
 /// As [`of`], from what `fstat(2)` says.
 #[must_use]
 pub fn of_stat(stat: &FileStat, now: i64) -> State {
-    of_parts(stat.st_mode, stat.st_nlink.into(), stat.st_ctime, now)
+    of_parts(stat.st_mode, stat.st_nlink > 1, stat.st_ctime, now)
 }
 
-fn of_parts(mode: u32, links: u64, changed: i64, now: i64) -> State {
+fn of_parts(mode: u32, has_more_names: bool, changed: i64, now: i64) -> State {
     if mode & SFlag::S_IFMT.bits() != SFlag::S_IFREG.bits() {
         return State::Foreign;
     }
-    if links > 1 && now - changed <= TWO_NAMES {
+    if has_more_names && now - changed <= TWO_NAMES {
         return State::Incomplete;
     }
     of_mode(mode)
