@@ -76,7 +76,7 @@ pub fn is_dot_string(localpart: &[u8]) -> bool {
     !localpart.is_empty()
         && !localpart.starts_with(b".")
         && !localpart.ends_with(b".")
-        && !localpart.contains_str(b"..")
+        && !localpart.windows(2).any(|pair| pair == b"..")
         && localpart.iter().all(|&byte| byte > 127 || is_atom_byte(byte) || byte == b'.')
 }
 

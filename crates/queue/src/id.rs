@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// Digits of long ids: no vowels, so no words. Base 51 does without the last, which separates time and inode.
 const DIGITS: &[u8; 52] = b"0123456789BCDFGHJKLMNPQRSTVWXYZbcdfghjklmnpqrstvwxyz";
 /// Separates time and inode in a long id.
-const SEPARATOR: char = 'z';
+const SEPARATOR: u8 = b'z';
 /// Digits of the seconds, at least.
 const SECONDS: usize = 6;
 /// Digits of the microseconds in a long id.
@@ -42,7 +42,7 @@ impl QueueId {
         let mut text = String::with_capacity(20);
         put_number(&mut text, seconds, 52, SECONDS);
         put_number(&mut text, u64::from(microseconds), 52, MICROSECONDS);
-        text.push(SEPARATOR);
+        text.push(char::from(SEPARATOR));
         put_number(&mut text, inode, 51, 1);
         QueueId(text.into())
     }
@@ -100,17 +100,24 @@ impl QueueId {
         Some(QueueId::short(u32::try_from(microseconds).ok()?, inode))
     }
 
-    /// The characters that name the subdirectories of a hashed queue, `_` where the id has no more.
+    /// The characters that name the subdirectories of a hashed queue, `_` where the id has no more: the first ones of a
+    /// short id, and those that a short id of the same time would have.
     pub(crate) fn hash_characters(&self, depth: usize) -> impl Iterator<Item = char> {
-        let decoded = self.long_microseconds().map(|microseconds| format!("{microseconds:05X}"));
-        let text = decoded.unwrap_or_else(|| self.0.chars().take(depth).collect());
-        let have = text.len();
-        (0..depth).map(move |n| if n < have { char::from(text.as_bytes()[n]) } else { '_' })
+        let microseconds = if depth == 0 { None } else { self.long_microseconds() };
+        let have = match microseconds {
+            Some(number) => SHORT_MICROSECONDS.max((64 - number.leading_zeros() as usize).div_ceil(4)),
+            None => self.0.len(),
+        };
+        (0..depth).map(move |n| match microseconds {
+            _ if n >= have => '_',
+            Some(number) => char::from(b"0123456789ABCDEF"[(number >> (4 * (have - 1 - n))) as usize & 15]),
+            None => char::from(self.0.as_bytes()[n]),
+        })
     }
 
     /// Place of the `z` of a long id: the last one, after ten or more characters of time.
     fn separator(&self) -> Option<usize> {
-        self.0.rfind(SEPARATOR).filter(|at| *at >= SECONDS + MICROSECONDS)
+        self.0.bytes().rposition(|byte| byte == SEPARATOR).filter(|at| *at >= SECONDS + MICROSECONDS)
     }
 }
 
@@ -140,20 +147,19 @@ impl FromStr for QueueId {
     type Err = InvalidQueueId;
 
     fn from_str(text: &str) -> Result<QueueId, InvalidQueueId> {
-        let fits = (1..=255).contains(&text.len());
-        if fits && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-            Ok(QueueId(text.into()))
-        } else {
-            Err(InvalidQueueId)
-        }
+        if is_queue_id(text) { Ok(QueueId(text.into())) } else { Err(InvalidQueueId) }
     }
+}
+
+fn is_queue_id(text: &str) -> bool {
+    (1..=255).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
 impl TryFrom<String> for QueueId {
     type Error = InvalidQueueId;
 
     fn try_from(text: String) -> Result<QueueId, InvalidQueueId> {
-        text.parse()
+        if is_queue_id(&text) { Ok(QueueId(text.into())) } else { Err(InvalidQueueId) }
     }
 }
 

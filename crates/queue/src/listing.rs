@@ -4,17 +4,18 @@
 //! those with many recipients in several parts. A small message costs one open and one read.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::OwnedFd;
 
 use bstr::BString;
+use nix::sys::stat::fstat;
 use serde::{Deserialize, Serialize};
 
 use crate::record::{self, Reader, RecordType};
 use crate::state::{self, State};
-use crate::{Directory, Error, QueueId, Scan, Spool, log_file};
+use crate::walk::{Found, Walk};
+use crate::{Directory, Error, Logs, QueueId, Spool, log_file};
 
 /// One message of the listing, or a part of one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,16 +78,25 @@ pub struct Listing {
     empty_address: BString,
     now: i64,
     queues: std::slice::Iter<'static, Directory>,
-    scan: Option<(Directory, Scan)>,
+    walk: Option<(Directory, Walk)>,
+    logs: Logs,
     message: Option<Message>,
-    buffer: Vec<u8>,
+    buffers: Buffers,
+}
+
+/// Used for one message after the other.
+#[derive(Debug, Default)]
+struct Buffers {
+    message: Vec<u8>,
+    log: Vec<u8>,
+    line: Vec<u8>,
 }
 
 /// A message of which more is to come.
 #[derive(Debug)]
 struct Message {
     head: Entry,
-    reader: Reader<File>,
+    reader: Reader<OwnedFd>,
     log: Option<log_file::Reader<log_file::LogFile>>,
     seen: HashSet<u64>,
     /// Offset of the extracted segment; content is read through when it is not known.
@@ -104,9 +114,10 @@ impl Listing {
             empty_address: empty_address.into(),
             now,
             queues: QUEUES.iter(),
-            scan: None,
+            walk: None,
+            logs: Logs::new(Directory::Defer),
             message: None,
-            buffer: vec![0; READ],
+            buffers: Buffers::default(),
         }
     }
 
@@ -120,98 +131,97 @@ impl Listing {
             if let Some(message) = self.message.take() {
                 return Ok(Some(self.part(message, warn)));
             }
-            let Some((directory, scan)) = &mut self.scan else {
+            let Some((directory, mut walk)) = self.walk.take() else {
                 let Some(directory) = self.queues.next() else { return Ok(None) };
-                self.scan = Some((*directory, self.spool.scan_all(*directory)));
+                self.walk = Some((*directory, self.spool.walk(*directory)));
                 continue;
             };
-            let directory = *directory;
-            let Some(entry) = scan.next().transpose()? else {
-                self.scan = None;
-                continue;
-            };
-            if !self.spool.is_in_place(directory, &entry) {
-                continue;
+            if let Some(found) = walk.next_file()? {
+                self.message = self.open(directory, &found, warn);
+                self.walk = Some((directory, walk));
             }
-            let Some(id) = entry.id else { continue };
-            self.message = self.open(directory, id, &entry.path, warn);
         }
     }
 
     /// Opens a message and reads as far as its sender; `None` when there is nothing to show.
-    fn open(
-        &mut self,
-        directory: Directory,
-        id: QueueId,
-        path: &std::path::Path,
-        warn: &mut dyn FnMut(String),
-    ) -> Option<Message> {
-        let file = match self.spool.open_unnoticed(path) {
+    fn open(&mut self, directory: Directory, found: &Found<'_>, warn: &mut dyn FnMut(String)) -> Option<Message> {
+        let queue_id: QueueId = found.name.to_str().ok()?.parse().ok()?;
+        if !self.spool.is_in_place(directory, &queue_id, found.subdirectories) {
+            return None;
+        }
+        let path = || found.path(&self.spool.directory(directory)).display().to_string();
+        let file = match found.open_unnoticed() {
             Ok(file) => file,
             Err(error) => {
                 if error.kind() != io::ErrorKind::NotFound {
-                    warn(format!("open {}: {}", path.display(), sys::reason(&error)));
+                    warn(format!("open {}: {}", path(), sys::reason(&error)));
                 }
                 return None;
             }
         };
-        let metadata = file.metadata().ok()?;
-        if state::of(&metadata, self.now) != State::Ready {
+        let stat = fstat(&file).ok()?;
+        if state::of_stat(&stat, self.now) != State::Ready {
             return None;
         }
         let mut head = Entry {
             directory,
-            queue_id: id,
-            arrival: metadata.mtime(),
-            size: metadata.len(),
-            forced_expire: state::is_forced_expire(metadata.mode()),
+            queue_id,
+            arrival: stat.st_mtime,
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            forced_expire: state::is_forced_expire(stat.st_mode),
             sender: BString::default(),
             recipients: Vec::new(),
             complete: false,
         };
-        let mut reader = Reader::with_buffer(file, 0, std::mem::take(&mut self.buffer));
+        let mut reader = Reader::with_buffer(file, 0, take(&mut self.buffers.message, READ));
         let mut extracted = None;
         match read_head(&mut reader, &mut head, &mut extracted, &self.empty_address) {
             Ok(true) => {}
             other => {
                 let reason = other.err().map_or_else(|| "no sender".to_owned(), |error| error.to_string());
-                warn(format!("{}: {reason}", path.display()));
-                self.buffer = reader.into_buffer();
+                warn(format!("{}: {reason}", path()));
+                self.buffers.message = reader.into_buffer();
                 return None;
             }
         }
-        let log = log_file::read(&self.spool, Directory::Defer, &head.queue_id).unwrap_or_else(|error| {
+        let log = self.logs.open(&self.spool, &head.queue_id).unwrap_or_else(|error| {
             warn(format!("defer log of {}: {}", head.queue_id, sys::reason(&error)));
             None
+        });
+        let log = log.map(|file| {
+            let file = log_file::LogFile::new(file, take(&mut self.buffers.log, log_file::BLOCK));
+            log_file::Reader::with_line(file, Directory::Defer, std::mem::take(&mut self.buffers.line))
         });
         Some(Message { head, reader, log, seen: HashSet::new(), extracted, original: BString::default() })
     }
 
     /// The next recipients of a message, which is put back when it has more.
     fn part(&mut self, mut message: Message, warn: &mut dyn FnMut(String)) -> Entry {
-        let mut entry = message.head.clone();
-        match message.fill(&mut entry.recipients, &self.empty_address) {
-            Ok(complete) => entry.complete = complete,
-            Err(error) => {
-                warn(format!("{}: {error}", self.spool.path(entry.directory, &entry.queue_id).display()));
-                entry.complete = true;
-            }
+        let mut recipients = Vec::new();
+        let complete = message.fill(&mut recipients, &self.empty_address, &mut self.buffers).unwrap_or_else(|error| {
+            let path = self.spool.path(message.head.directory, &message.head.queue_id);
+            warn(format!("{}: {error}", path.display()));
+            true
+        });
+        if complete {
+            self.buffers.message = message.reader.into_buffer();
+            return Entry { recipients, complete, ..message.head };
         }
-        if entry.complete {
-            self.buffer = message.reader.into_buffer();
-            if self.buffer.len() > 8 * READ {
-                self.buffer = vec![0; READ];
-            }
-        } else {
-            self.message = Some(message);
-        }
+        let entry = Entry { recipients, complete, ..message.head.clone() };
+        self.message = Some(message);
         entry
     }
 }
 
+/// A buffer of `size` bytes, out of `buffer` when that has not grown.
+fn take(buffer: &mut Vec<u8>, size: usize) -> Vec<u8> {
+    let buffer = std::mem::take(buffer);
+    if buffer.len() == size { buffer } else { vec![0; size] }
+}
+
 /// Reads up to the sender; false when there is none.
 fn read_head(
-    reader: &mut Reader<File>,
+    reader: &mut Reader<OwnedFd>,
     head: &mut Entry,
     extracted: &mut Option<u64>,
     empty_address: &BString,
@@ -241,17 +251,24 @@ fn read_head(
 
 impl Message {
     /// Appends up to [`PART`] recipients; true when these were the last.
-    fn fill(&mut self, recipients: &mut Vec<Recipient>, empty_address: &BString) -> Result<bool, Error> {
+    fn fill(
+        &mut self,
+        recipients: &mut Vec<Recipient>,
+        empty_address: &BString,
+        buffers: &mut Buffers,
+    ) -> Result<bool, Error> {
         while let Some(log) = &mut self.log {
-            let Some(entry) = log.next_entry()? else {
-                self.log = None;
+            let Some(entry) = log.next_brief()? else {
+                if let Some(log) = self.log.take() {
+                    (buffers.log, buffers.line) = log.into_buffers();
+                }
                 break;
             };
             if self.seen.len() < MOST_SEEN {
                 self.seen.insert(key(entry.offset, &entry.recipient));
             }
             recipients.push(Recipient {
-                original: entry.original_recipient.unwrap_or_default(),
+                original: entry.original_recipient,
                 address: entry.recipient,
                 reason: Reason::Delay(entry.reason),
             });

@@ -4,7 +4,7 @@
 //! which are still read, and still written along on request (backwards_bounce_logfile_compatibility).
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
@@ -17,6 +17,16 @@ use crate::{Directory, QueueId, Spool, lock, state};
 const LONGEST_LINE: usize = 64 << 10;
 /// Most bytes of one entry that are kept.
 const LARGEST_ENTRY: usize = 256 << 10;
+/// Bytes of one read of a log.
+pub(crate) const BLOCK: usize = 4 << 10;
+
+/// What stands for a recipient that an entry does not name.
+const NO_RECIPIENT: &str = "(recipient address unavailable)";
+/// What stands for a reason that an entry does not give.
+const NO_REASON: &str = "(description unavailable)";
+/// Names that [`Reader::next_brief`] leaves to [`Reader::next_entry`].
+const KNOWN: [&[u8]; 8] =
+    [b"dsn_orig_rcpt", b"notify_flags", b"status", b"action", b"diag_type", b"diag_text", b"mta_type", b"mta_mname"];
 
 /// What became of one recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +62,7 @@ impl Entry {
             _ => (Status::permanent(0, 0), Action::Failed),
         };
         Entry {
-            recipient: "(recipient address unavailable)".into(),
+            recipient: NO_RECIPIENT.into(),
             original_recipient: None,
             offset: None,
             dsn_original: None,
@@ -61,7 +71,7 @@ impl Entry {
             action,
             diagnostic: None,
             remote_mta: None,
-            reason: "(description unavailable)".into(),
+            reason: NO_REASON.into(),
         }
     }
 }
@@ -129,7 +139,7 @@ pub fn remove(spool: &Spool, directory: Directory, id: &QueueId) -> io::Result<b
 /// The error of `open(2)`.
 pub fn read(spool: &Spool, directory: Directory, id: &QueueId) -> io::Result<Option<Reader<LogFile>>> {
     match spool.open_unnoticed(&spool.path(directory, id)) {
-        Ok(file) => Ok(Some(Reader::new(LogFile { file, ended: false }, directory))),
+        Ok(file) => Ok(Some(Reader::new(LogFile::new(file, vec![0; BLOCK]), directory))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
@@ -138,33 +148,89 @@ pub fn read(spool: &Spool, directory: Directory, id: &QueueId) -> io::Result<Opt
 /// An open log. A read that gives less than was asked for is its end: most logs are one `read(2)`.
 #[derive(Debug)]
 pub struct LogFile {
-    file: File,
-    ended: bool,
+    /// `None` after the end.
+    file: Option<File>,
+    buffer: Vec<u8>,
+    position: usize,
+    filled: usize,
+}
+
+impl LogFile {
+    /// Reads `file` through `buffer`, as much as that is long at a time.
+    pub(crate) fn new(file: File, buffer: Vec<u8>) -> LogFile {
+        LogFile { file: Some(file), buffer, position: 0, filled: 0 }
+    }
 }
 
 impl Read for LogFile {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.ended {
-            return Ok(0);
-        }
-        let n = self.file.read(buffer)?;
-        self.ended = n < buffer.len();
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let mut have = self.fill_buf()?;
+        let n = have.read(out)?;
+        self.consume(n);
         Ok(n)
+    }
+}
+
+impl BufRead for LogFile {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.position == self.filled
+            && let Some(file) = &mut self.file
+        {
+            self.position = 0;
+            self.filled = 0;
+            self.filled = file.read(&mut self.buffer)?;
+            if self.filled < self.buffer.len() {
+                self.file = None;
+            }
+        }
+        Ok(&self.buffer[self.position..self.filled])
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.position = self.filled.min(self.position + amount);
     }
 }
 
 /// The entries of a log, one after the other, with bounded memory.
 #[derive(Debug)]
 pub struct Reader<R> {
-    input: BufReader<R>,
+    input: R,
     directory: Directory,
     line: Vec<u8>,
 }
 
-impl<R: Read> Reader<R> {
+/// What a listing wants of an entry.
+#[derive(Debug)]
+pub(crate) struct Brief {
+    pub(crate) recipient: BString,
+    pub(crate) original_recipient: BString,
+    pub(crate) offset: Option<u64>,
+    pub(crate) reason: BString,
+}
+
+/// A line that says something.
+enum Line<'a> {
+    Pair(&'a [u8], &'a [u8]),
+    /// `<address>: reason`, as versions before 2.1 wrote it.
+    Old(&'a [u8], &'a [u8]),
+}
+
+impl Reader<LogFile> {
+    /// The buffers of the file and of lines, for another reader.
+    pub(crate) fn into_buffers(self) -> (Vec<u8>, Vec<u8>) {
+        (self.input.buffer, self.line)
+    }
+}
+
+impl<R: BufRead> Reader<R> {
     /// Reads a log of the kind that `directory` holds.
     pub fn new(input: R, directory: Directory) -> Reader<R> {
-        Reader { input: BufReader::with_capacity(4 << 10, input), directory, line: Vec::new() }
+        Reader::with_line(input, directory, Vec::new())
+    }
+
+    /// As [`Reader::new`], with the buffer for lines of an earlier one.
+    pub(crate) fn with_line(input: R, directory: Directory, line: Vec<u8>) -> Reader<R> {
+        Reader { input, directory, line }
     }
 
     /// The next entry.
@@ -174,6 +240,43 @@ impl<R: Read> Reader<R> {
     pub fn next_entry(&mut self) -> io::Result<Option<Entry>> {
         let mut entry = Entry::unknown(self.directory);
         let mut parts = Parts::default();
+        let seen = self.block(|line| match line {
+            Line::Pair(name, value) => parts.take(&mut entry, name, value),
+            Line::Old(address, reason) => {
+                entry.recipient = or_null(address);
+                entry.reason = reason.into();
+                true
+            }
+        })?;
+        parts.finish(&mut entry);
+        Ok(seen.then_some(entry))
+    }
+
+    /// As [`Reader::next_entry`], without what a listing does not show.
+    pub(crate) fn next_brief(&mut self) -> io::Result<Option<Brief>> {
+        let (mut recipient, mut original, mut offset, mut reason) = (None, None, None, None);
+        let seen = self.block(|line| {
+            match line {
+                Line::Pair(b"recipient", value) => recipient = Some(or_null(value)),
+                Line::Pair(b"original_recipient", value) => original = some(value),
+                Line::Pair(b"offset", value) => offset = offset_of(value),
+                Line::Pair(b"reason", value) => reason = some(value).or(reason.take()),
+                Line::Pair(name, _) => return KNOWN.contains(&name),
+                Line::Old(address, text) => (recipient, reason) = (Some(or_null(address)), Some(text.into())),
+            }
+            true
+        })?;
+        Ok(seen.then(|| Brief {
+            recipient: recipient.unwrap_or_else(|| NO_RECIPIENT.into()),
+            original_recipient: original.unwrap_or_default(),
+            offset,
+            reason: reason.unwrap_or_else(|| NO_REASON.into()),
+        }))
+    }
+
+    /// Gives the lines of the next block to `take`, which says whether it knows the line; false when there was none
+    /// that it knew before the end.
+    fn block(&mut self, mut take: impl FnMut(Line<'_>) -> bool) -> io::Result<bool> {
         let mut seen = false;
         let mut size = 0;
         while self.read_line()? {
@@ -189,18 +292,16 @@ impl<R: Read> Reader<R> {
                 continue;
             }
             if line[0] == b'<' {
-                seen |= old_line(&mut entry, line);
+                if let Some((address, reason)) = line[1..].split_once_str(b">: ") {
+                    seen |= take(Line::Old(address, reason));
+                }
             } else if line[0].is_ascii_alphanumeric()
-                && let Some((name, value)) = line.split_once_str(b"=")
+                && let Some(equals) = line.find_byte(b'=')
             {
-                seen |= parts.take(&mut entry, name, value);
+                seen |= take(Line::Pair(&line[..equals], &line[equals + 1..]));
             }
         }
-        if !seen {
-            return Ok(None);
-        }
-        parts.finish(&mut entry);
-        Ok(Some(entry))
+        Ok(seen)
     }
 
     fn read_line(&mut self) -> io::Result<bool> {
@@ -219,7 +320,7 @@ impl<R: Read> Reader<R> {
     }
 }
 
-impl<R: Read> Iterator for Reader<R> {
+impl<R: BufRead> Iterator for Reader<R> {
     type Item = io::Result<Entry>;
 
     fn next(&mut self) -> Option<io::Result<Entry>> {
@@ -240,9 +341,9 @@ impl Parts {
     fn take(&mut self, entry: &mut Entry, name: &[u8], value: &[u8]) -> bool {
         let text = || value.to_str_lossy().into_owned();
         match name {
-            b"recipient" => entry.recipient = if value.is_empty() { "<>".into() } else { value.into() },
+            b"recipient" => entry.recipient = or_null(value),
             b"original_recipient" => entry.original_recipient = some(value),
-            b"offset" => entry.offset = text().parse().ok().filter(|offset| *offset > 0),
+            b"offset" => entry.offset = offset_of(value),
             b"dsn_orig_rcpt" => entry.dsn_original = some(value),
             b"notify_flags" => {
                 entry.notify = text().parse().ok().and_then(Notify::from_bits).unwrap_or_default();
@@ -270,12 +371,12 @@ fn some(value: &[u8]) -> Option<BString> {
     (!value.is_empty()).then(|| value.into())
 }
 
-/// `<address>: reason`, as versions before 2.1 wrote it.
-fn old_line(entry: &mut Entry, line: &[u8]) -> bool {
-    let Some((address, reason)) = line[1..].split_once_str(b">: ") else { return false };
-    entry.recipient = if address.is_empty() { "<>".into() } else { address.into() };
-    entry.reason = reason.into();
-    true
+fn or_null(address: &[u8]) -> BString {
+    if address.is_empty() { "<>".into() } else { address.into() }
+}
+
+fn offset_of(value: &[u8]) -> Option<u64> {
+    value.to_str().ok()?.parse().ok().filter(|offset| *offset > 0)
 }
 
 fn format(out: &mut Vec<u8>, entry: &Entry, old_form: bool) {

@@ -1,14 +1,12 @@
-//! Walking through a directory and its subdirectories.
+//! What is in a queue directory, as an iterator.
 
-use std::ffi::OsString;
-use std::fs::{self, ReadDir};
+use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use crate::QueueId;
-
-/// Most levels of subdirectories that a scan goes down; each holds a descriptor.
-const DEEPEST: usize = 64;
+use crate::walk::Walk;
 
 /// Something in a queue directory that is no subdirectory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,65 +21,16 @@ pub struct Entry {
     pub id: Option<QueueId>,
 }
 
-/// An iterator over a directory; at any time it holds one descriptor for each level.
+/// An iterator over a directory: a [`Walk`] that gives paths.
 #[derive(Debug)]
 pub struct Scan {
-    todo: Option<PathBuf>,
-    levels: Vec<ReadDir>,
-    /// Names of all levels but the first.
-    names: String,
+    root: PathBuf,
+    walk: Walk,
 }
 
 impl Scan {
     pub(crate) fn new(root: PathBuf) -> Scan {
-        Scan { todo: Some(root), levels: Vec::new(), names: String::new() }
-    }
-
-    fn enter(&mut self, path: PathBuf, name: Option<char>) -> io::Result<()> {
-        if self.levels.len() >= DEEPEST {
-            return Ok(());
-        }
-        match fs::read_dir(path) {
-            Ok(listing) => {
-                self.levels.push(listing);
-                self.names.extend(name);
-            }
-            // Somebody removed it in the meantime, or it was never made: there is nothing in it.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-        Ok(())
-    }
-
-    fn step(&mut self) -> io::Result<Option<Entry>> {
-        if let Some(root) = self.todo.take() {
-            self.enter(root, None)?;
-        }
-        while let Some(level) = self.levels.last_mut() {
-            let Some(entry) = level.next() else {
-                self.levels.pop();
-                self.names.pop();
-                continue;
-            };
-            let entry = entry?;
-            let name = entry.file_name();
-            let is_directory = match entry.file_type() {
-                Ok(kind) => kind.is_dir(),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
-            if is_directory {
-                // Hashing makes names of one character; other directories are not ours.
-                if let (1, Some(character)) = (name.len(), name.to_str().and_then(|name| name.chars().next())) {
-                    self.enter(entry.path(), Some(character))?;
-                }
-                continue;
-            }
-            let id = name.to_str().and_then(|name| name.parse().ok());
-            let subdirectories = self.names.clone();
-            return Ok(Some(Entry { path: entry.path(), name, subdirectories, id }));
-        }
-        Ok(None)
+        Scan { walk: Walk::new(root.clone()), root }
     }
 }
 
@@ -89,6 +38,13 @@ impl Iterator for Scan {
     type Item = io::Result<Entry>;
 
     fn next(&mut self) -> Option<io::Result<Entry>> {
-        self.step().transpose()
+        let found = match self.walk.next_file().transpose()? {
+            Ok(found) => found,
+            Err(error) => return Some(Err(error)),
+        };
+        let name = OsStr::from_bytes(found.name.to_bytes()).to_owned();
+        let id = name.to_str().and_then(|name| name.parse().ok());
+        let subdirectories = found.subdirectories.to_owned();
+        Some(Ok(Entry { path: found.path(&self.root), name, subdirectories, id }))
     }
 }

@@ -9,6 +9,7 @@ use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2};
 
 use crate::new_file::NewFile;
 use crate::scan::{Entry, Scan};
+use crate::walk::Walk;
 use crate::{Directory, QueueId};
 
 /// How queue files are named and spread over subdirectories.
@@ -94,11 +95,9 @@ impl Spool {
             path.push("/");
         }
         path.push(directory.name());
-        if self.is_hashed(directory) {
-            for character in id.hash_characters(self.layout.depth) {
-                path.push("/");
-                path.push(character.encode_utf8(&mut [0; 4]));
-            }
+        for character in self.subdirectories(directory, id) {
+            path.push("/");
+            path.push(character.encode_utf8(&mut [0; 4]));
         }
         path.push("/");
         path.push(id.as_str());
@@ -126,15 +125,15 @@ impl Spool {
         }
     }
 
-    /// True when a file that a scan of `directory` found is where its name says.
+    /// True when a file that was found below these subdirectories of `directory` is where its name says.
     #[must_use]
-    pub fn is_in_place(&self, directory: Directory, entry: &Entry) -> bool {
-        let Some(id) = &entry.id else { return false };
-        let depth = if self.is_hashed(directory) { self.layout.depth } else { 0 };
-        if entry.subdirectories.len() != depth {
-            return false;
-        }
-        depth == 0 || id.hash_characters(depth).eq(entry.subdirectories.chars())
+    pub fn is_in_place(&self, directory: Directory, id: &QueueId, subdirectories: &str) -> bool {
+        self.subdirectories(directory, id).eq(subdirectories.chars())
+    }
+
+    /// The subdirectories of `directory` that a file is in, a character each.
+    pub(crate) fn subdirectories(&self, directory: Directory, id: &QueueId) -> impl Iterator<Item = char> {
+        id.hash_characters(if self.is_hashed(directory) { self.layout.depth } else { 0 })
     }
 
     /// Opens a queue file for reading and for in-place changes.
@@ -221,10 +220,18 @@ impl Spool {
     pub fn scan(&self, directory: Directory) -> impl Iterator<Item = io::Result<QueueId>> + use<> {
         let spool = self.clone();
         self.scan_all(directory).filter_map(move |entry| match entry {
-            Ok(entry) if spool.is_in_place(directory, &entry) => entry.id.map(Ok),
+            Ok(Entry { id: Some(id), subdirectories, .. }) => {
+                spool.is_in_place(directory, &id, &subdirectories).then_some(Ok(id))
+            }
             Ok(_) => None,
             Err(error) => Some(Err(error)),
         })
+    }
+
+    /// The same as [`Spool::scan_all`] for those who touch every file: without paths.
+    #[must_use]
+    pub fn walk(&self, directory: Directory) -> Walk {
+        Walk::new(self.directory(directory))
     }
 
     /// Everything in a directory and its subdirectories, misplaced and misnamed files included.

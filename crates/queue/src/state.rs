@@ -20,6 +20,8 @@ use std::fs::{File, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
+use nix::sys::stat::{FileStat, SFlag};
+
 /// Being written.
 pub const NEW: u32 = 0o600;
 /// Complete.
@@ -53,13 +55,23 @@ pub enum State {
 /// The state of a file from its metadata; `now` is seconds since the epoch.
 #[must_use]
 pub fn of(metadata: &Metadata, now: i64) -> State {
-    if !metadata.is_file() {
+    of_parts(metadata.mode(), metadata.nlink() > 1, metadata.ctime(), now)
+}
+
+/// As [`of`], from what `fstat(2)` says.
+#[must_use]
+pub fn of_stat(stat: &FileStat, now: i64) -> State {
+    of_parts(stat.st_mode, stat.st_nlink > 1, stat.st_ctime, now)
+}
+
+fn of_parts(mode: u32, has_more_names: bool, changed: i64, now: i64) -> State {
+    if mode & SFlag::S_IFMT.bits() != SFlag::S_IFREG.bits() {
         return State::Foreign;
     }
-    if metadata.nlink() > 1 && now - metadata.ctime() <= TWO_NAMES {
+    if has_more_names && now - changed <= TWO_NAMES {
         return State::Incomplete;
     }
-    of_mode(metadata.mode())
+    of_mode(mode)
 }
 
 /// The state that the permission bits alone say.

@@ -21,6 +21,9 @@ def queue(bench):
     templates = {instance: template(bench, instance) for instance in instances}
     for instance in instances:
         fill(instance, templates[instance], count)
+    for instance in instances:
+        # The first one reads from the disk.
+        command(bench, instance, "postqueue", "-p")
     for instance in bench.turns(instances):
         for scenario, option in (("list", "-p"), ("list_json", "-j")):
             output, window, peak = command(bench, instance, "postqueue", option)

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use log::lines::{self, PostsuperAction};
 use queue::state::{self, State};
-use queue::{Directory, QueueId, Spool};
+use queue::{Directory, Found, Logs, QueueId, Spool};
 
 use crate::Clock;
 use crate::request::{Action, has_messages};
@@ -34,8 +34,7 @@ pub struct Counts {
 pub struct Messages<'a> {
     spool: &'a Spool,
     clock: Clock,
-    /// Log directories that may hold anything; looked at once, for `ALL`.
-    logs: Vec<Directory>,
+    logs: Vec<Logs>,
     /// What was done.
     pub counts: Counts,
 }
@@ -58,6 +57,11 @@ fn default_queues(action: Action) -> &'static [Directory] {
     }
 }
 
+/// qmgr alone puts files there, and complete ones only: no need to look.
+fn is_always_complete(directory: Directory) -> bool {
+    matches!(directory, Directory::Deferred | Directory::Active)
+}
+
 /// True when an action can be applied to the messages of a queue. Mail in `maildrop` has not been through cleanup: it can
 /// be deleted, and nothing else.
 fn applies(action: Action, directory: Directory) -> bool {
@@ -75,7 +79,7 @@ impl<'a> Messages<'a> {
     /// Works on `spool`; `clock` tells seconds since the epoch.
     #[must_use]
     pub fn new(spool: &'a Spool, clock: Clock) -> Messages<'a> {
-        Messages { spool, clock, logs: LOGS.to_vec(), counts: Counts::default() }
+        Messages { spool, clock, logs: LOGS.map(Logs::new).into(), counts: Counts::default() }
     }
 
     /// Applies an action to one message, in `queues` or where the action looks by itself.
@@ -102,16 +106,14 @@ impl<'a> Messages<'a> {
         let everywhere: Vec<Directory> = crate::request::QUEUES.to_vec();
         let queues = if queues.is_empty() { &everywhere } else { queues };
         // Three useless system calls for each message are too much when there are many.
-        self.logs = LOGS.into_iter().filter(|log| self.spool.scan_all(*log).next().is_some()).collect();
+        let in_use = LOGS.into_iter().filter(|log| self.spool.scan_all(*log).next().is_some());
+        self.logs = in_use.map(Logs::new).collect();
         for directory in queues.iter().filter(|directory| has_messages(**directory)) {
-            if !applies(action, *directory) {
-                continue;
-            }
-            for id in self.spool.scan(*directory) {
-                self.apply(action, *directory, &id?, false)?;
+            if applies(action, *directory) {
+                self.all_in(action, *directory)?;
             }
         }
-        self.logs = LOGS.to_vec();
+        self.logs = LOGS.map(Logs::new).into();
         if action == Action::Delete {
             for directory in queues.iter().filter(|directory| !has_messages(**directory)) {
                 self.delete_logs(*directory)?;
@@ -120,11 +122,30 @@ impl<'a> Messages<'a> {
         Ok(())
     }
 
+    fn all_in(&mut self, action: Action, directory: Directory) -> io::Result<()> {
+        let mut walk = self.spool.walk(directory);
+        while let Some(found) = walk.next_file()? {
+            let Some(id) = found.name.to_str().ok().and_then(|name| name.parse::<QueueId>().ok()) else { continue };
+            if !self.spool.is_in_place(directory, &id, found.subdirectories) {
+                continue;
+            }
+            if action != Action::Delete {
+                self.apply(action, directory, &id, false)?;
+            } else if (is_always_complete(directory) || self.is_ready(&found)?) && found.remove()? {
+                self.deleted(&id, false)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_ready(&self, found: &Found<'_>) -> io::Result<bool> {
+        Ok(found.stat()?.is_some_and(|stat| state::of_stat(&stat, (self.clock)()) == State::Ready))
+    }
+
     /// True when the message was there.
     fn apply(&mut self, action: Action, directory: Directory, id: &QueueId, told: bool) -> io::Result<bool> {
         let path = self.spool.path(directory, id);
-        // qmgr alone puts files there, and complete ones only: no need to look.
-        if action == Action::Delete && matches!(directory, Directory::Deferred | Directory::Active) {
+        if action == Action::Delete && is_always_complete(directory) {
             return self.delete(id, &path, told);
         }
         let Some(metadata) = found(fs::symlink_metadata(&path))? else { return Ok(false) };
@@ -184,15 +205,21 @@ impl<'a> Messages<'a> {
             }
             Err(error) => return Err(error),
         }
-        // Afterwards: a log without its message does no harm, a message without its log has lost its reasons.
-        for log in &self.logs {
-            queue::log_file::remove(self.spool, *log, id)?;
+        self.deleted(id, told)?;
+        Ok(true)
+    }
+
+    /// The message has gone, its logs follow: a log without its message does no harm, a message without its log has lost
+    /// its reasons.
+    fn deleted(&mut self, id: &QueueId, told: bool) -> io::Result<()> {
+        for logs in &mut self.logs {
+            logs.remove(self.spool, id)?;
         }
         self.counts.deleted += 1;
         if told {
             lines::postsuper(id.as_str(), PostsuperAction::Removed);
         }
-        Ok(true)
+        Ok(())
     }
 
     fn delete_logs(&self, directory: Directory) -> io::Result<()> {
