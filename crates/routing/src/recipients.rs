@@ -102,7 +102,7 @@ impl Recipients {
         let query = AddressQuery {
             strategy: Strategy::DEFAULT,
             delimiters: &self.delimiters,
-            is_local: &|domain| classes.is_origin_or_local(domain),
+            is_local: classes,
         };
         for maps in &self.rewriting {
             if !maps.is_empty() && maps.lookup_address(address, &query).await?.is_some() {

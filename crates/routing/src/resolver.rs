@@ -153,7 +153,7 @@ impl Resolver {
         let query = AddressQuery {
             strategy: Strategy::DEFAULT,
             delimiters: &self.delimiters,
-            is_local: &|domain| self.classes.is_origin_or_local(domain),
+            is_local: &self.classes,
         };
         if !self.relocated.is_empty()
             && let Some(moved) = self.relocated.lookup_address(&recipient, &query).await?

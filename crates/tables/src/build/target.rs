@@ -66,6 +66,8 @@ enum Format {
     /// `hash:`, `btree:`.
     LmdbBesideBerkeley,
     Cdb,
+    /// Behind a table server; entry by entry only.
+    Remote,
 }
 
 /// A table to write.
@@ -88,6 +90,8 @@ impl Target {
             "lmdb" => Format::Lmdb,
             "hash" | "btree" => Format::LmdbBesideBerkeley,
             "cdb" => Format::Cdb,
+            kind if crate::REMOTE_TYPES.iter().any(|remote| remote.name == kind && remote.changeable) => Format::Remote,
+            kind if crate::REMOTE_TYPES.iter().any(|remote| remote.name == kind) => return Err(unsupported),
             kind if crate::open::LOCAL.contains(&kind) => return Err(unsupported),
             "dbm" | "sdbm" => return Err(Error::NotAvailable { kind: kind.to_owned() }),
             kind => return Err(Error::UnknownType { kind: kind.to_owned() }),
@@ -110,12 +114,21 @@ impl Target {
         format!("{}:{}", self.kind, self.name)
     }
 
+    /// Whether the table can be made from a source file.
+    ///
+    /// # Errors
+    /// It can only be changed entry by entry.
+    pub fn can_be_built(&self) -> Result<(), Error> {
+        if self.format == Format::Remote { Err(self.unsupported("bulk-mode creation")) } else { Ok(()) }
+    }
+
     /// The file that is written.
     #[must_use]
     pub fn file(&self) -> PathBuf {
         match self.format {
             Format::Lmdb | Format::LmdbBesideBerkeley => lmdb::file_name(&self.name),
             Format::Cdb => cdb::file_name(&self.name),
+            Format::Remote => PathBuf::from(&self.name),
         }
     }
 
@@ -126,6 +139,7 @@ impl Target {
     pub fn rebuild(&self, entries: &[Entry], settings: &Settings, options: &WriteOptions) -> Result<(), Error> {
         match self.format {
             Format::Cdb => self.write_cdb(entries, options),
+            Format::Remote => Err(self.unsupported("bulk-mode creation")),
             Format::Lmdb | Format::LmdbBesideBerkeley => self.write_lmdb(entries, settings, options, true),
         }
     }
@@ -137,6 +151,7 @@ impl Target {
     pub fn update(&self, entries: &[Entry], settings: &Settings, options: &WriteOptions) -> Result<(), Error> {
         match self.format {
             Format::Cdb => Err(self.unsupported("incremental updates")),
+            Format::Remote => self.change_remote(entries, settings, options),
             Format::Lmdb | Format::LmdbBesideBerkeley => {
                 self.bring_over(settings, options)?;
                 self.write_lmdb(entries, settings, options, false)
@@ -151,6 +166,14 @@ impl Target {
     pub fn delete(&self, keys: &[BString], settings: &Settings) -> Result<bool, Error> {
         if self.format == Format::Cdb {
             return Err(self.unsupported("deleting entries"));
+        }
+        if self.format == Format::Remote {
+            let table = self.open_remote(settings)?;
+            let mut any = false;
+            for key in keys {
+                any |= self.changed(table.change(key, None))?;
+            }
+            return Ok(any);
         }
         self.bring_over(settings, &WriteOptions::default())?;
         let path = self.file();
@@ -171,6 +194,32 @@ impl Target {
             })
             .map_err(|error| write_error(&path, error))?;
         Ok(any)
+    }
+
+    fn open_remote(&self, settings: &Settings) -> Result<std::rc::Rc<crate::Table>, Error> {
+        crate::open::open(&self.title(), settings, crate::Flags::DEFAULT)
+    }
+
+    fn changed(&self, outcome: Option<Result<bool, crate::LookupError>>) -> Result<bool, Error> {
+        let outcome = outcome.ok_or_else(|| self.unsupported("incremental updates"))?;
+        outcome.map_err(|error| Error::Name { name: self.title(), reason: error.reason })
+    }
+
+    fn change_remote(&self, entries: &[Entry], settings: &Settings, options: &WriteOptions) -> Result<(), Error> {
+        let table = self.open_remote(settings)?;
+        for (key, value) in entries {
+            if options.duplicates != Duplicates::Replace {
+                let there = table.lookup(key);
+                if there.map_err(|error| Error::Name { name: self.title(), reason: error.reason })?.is_some() {
+                    if options.duplicates == Duplicates::Warn {
+                        self.warn_of_duplicate(key);
+                    }
+                    continue;
+                }
+            }
+            self.changed(table.change(key, Some(value)))?;
+        }
+        Ok(())
     }
 
     fn unsupported(&self, operation: &'static str) -> Error {
