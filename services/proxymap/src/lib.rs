@@ -9,7 +9,7 @@ use std::rc::Rc;
 use bstr::BString;
 use ipc::table::{Answer, MAX_KEY, MAX_VALUE, Operation, Outcome, Question, Request};
 use server::{Account, Client, SessionService, StartError, Startup, Worker};
-use tables::build::{Duplicates, Target, WriteOptions};
+use tables::build::{Duplicates, KeptWritable, Target, WriteOptions};
 use tables::{Flags, Settings, Table};
 use tokio::sync::mpsc;
 
@@ -25,6 +25,8 @@ pub struct Proxymap {
     approved: HashSet<String>,
     writes: bool,
     open: RefCell<HashMap<(String, Flags), Rc<Table>>>,
+    /// Tables that are open for changes.
+    _kept: Vec<KeptWritable>,
 }
 
 impl SessionService for Proxymap {
@@ -37,13 +39,24 @@ impl SessionService for Proxymap {
         let parameter = if writes { "proxy_write_maps" } else { "proxy_read_maps" };
         let list = config.string(parameter)?;
         let names = tables::list::split(&list).filter_map(|name| name.strip_prefix("proxy:"));
+        let approved: HashSet<String> = names.map(str::to_owned).collect();
+        let settings = Settings::load(config).map_err(StartError::service)?;
+        let mut kept = Vec::new();
+        for name in approved.iter().filter(|_| writes) {
+            let target = Target::parse(name, &settings.default_database_type);
+            match target.and_then(|target| target.keep_writable(&settings)) {
+                Ok(open) => kept.extend(open),
+                Err(reason) => log::warning!("{parameter}: {name} is unavailable. {reason}"),
+            }
+        }
         let service = Proxymap {
-            settings: Settings::load(config).map_err(StartError::service)?,
+            settings,
             parameter,
             service: start.service.clone(),
-            approved: names.map(str::to_owned).collect(),
+            approved,
             writes,
             open: RefCell::default(),
+            _kept: kept,
         };
         // What only root may read is read now.
         for name in &service.approved {
@@ -215,8 +228,6 @@ mod tests {
     fn proxywrite_changes_what_is_approved_for_it() {
         let directory = tempfile::tempdir().expect("directory");
         let table = format!("lmdb:{}/cache", directory.path().display());
-        let target = Target::parse(&table, "lmdb").expect("name");
-        target.rebuild(&[], &Settings::default(), &WriteOptions::default()).expect("build");
         let text = format!("address_verify_map = proxy:{table}\n");
         let start = Startup::for_tests(Config::from_text(&text).expect("configuration"), "proxywrite");
         testing::run(async {

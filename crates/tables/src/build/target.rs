@@ -132,6 +132,30 @@ impl Target {
         }
     }
 
+    /// Opens the table for changes entry by entry, as long as what is returned is kept: a process cannot change what it has
+    /// open for reading only. A table that is not there is made, and belongs to the directory's owner. `None` for types that
+    /// need no such preparation.
+    ///
+    /// # Errors
+    /// The file cannot be opened or made.
+    pub fn keep_writable(&self, settings: &Settings) -> Result<Option<KeptWritable>, Error> {
+        if !matches!(self.format, Format::Lmdb | Format::LmdbBesideBerkeley) {
+            return Ok(None);
+        }
+        let path = self.file();
+        if !path.exists() {
+            self.rebuild(&[], settings, &WriteOptions { mode: 0o600, ..WriteOptions::default() })?;
+            let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+            if nix::unistd::geteuid().is_root()
+                && let Some(owner) = directory.and_then(|directory| fs::metadata(directory).ok())
+            {
+                std::os::unix::fs::chown(&path, Some(owner.uid()), Some(owner.gid()))
+                    .map_err(|source| Error::Write { path: path.clone(), source })?;
+            }
+        }
+        Ok(Some(KeptWritable { _environment: self.open_lmdb(settings, 0o600)? }))
+    }
+
     /// Replaces the whole content in one step: whoever reads sees the old table or the new one.
     ///
     /// # Errors
@@ -392,6 +416,17 @@ impl Target {
             }
         }
         kept
+    }
+}
+
+/// See [`Target::keep_writable`].
+pub struct KeptWritable {
+    _environment: Arc<Environment>,
+}
+
+impl std::fmt::Debug for KeptWritable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KeptWritable")
     }
 }
 
