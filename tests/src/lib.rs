@@ -9,12 +9,14 @@ pub mod dialogue;
 pub mod instance;
 pub mod log;
 pub mod ports;
+pub mod servers;
 pub mod sink;
 pub mod suite;
 
 pub use client::SmtpClient;
 pub use instance::Instance;
 pub use log::Log;
+pub use servers::Server;
 pub use sink::Sink;
 pub use suite::Suite;
 

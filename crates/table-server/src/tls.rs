@@ -5,11 +5,12 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use tokio_rustls::TlsConnector;
 
@@ -69,11 +70,11 @@ impl Tls {
         let verifier: Arc<dyn ServerCertVerifier> = match options.verify {
             Verify::Nothing => Arc::new(AnyCertificate(Arc::clone(&provider))),
             verify => {
-                let roots = Arc::new(authorities(options)?);
-                let inner = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
+                let listed = listed(options)?;
+                let inner = WebPkiServerVerifier::builder_with_provider(authorities(&listed)?, Arc::clone(&provider))
                     .build()
                     .map_err(|error| Fault(format!("TLS authorities: {error}")))?;
-                if verify == Verify::Chain { Arc::new(AnyName(inner)) } else { inner }
+                Arc::new(Listed { inner, listed, checks_name: verify == Verify::ChainAndName })
             }
         };
         let builder = ClientConfig::builder_with_provider(provider)
@@ -112,24 +113,35 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Fault> {
     found.map_err(|error| failed(&error))
 }
 
-fn authorities(options: &TlsOptions) -> Result<RootCertStore, Fault> {
-    let mut roots = RootCertStore::empty();
+/// The certificates that the configuration trusts, or those that everybody does.
+fn listed(options: &TlsOptions) -> Result<Vec<CertificateDer<'static>>, Fault> {
     if let Some(path) = &options.ca_file {
-        roots.add_parsable_certificates(certificates(Path::new(path))?);
-    } else if let Some(directory) = &options.ca_path {
+        return certificates(Path::new(path));
+    }
+    let mut found = Vec::new();
+    if let Some(directory) = &options.ca_path {
         let failed = |error: io::Error| Fault(format!("TLS certificates {directory}: {error}"));
         for entry in fs::read_dir(directory).map_err(failed)?.take(MOST_FILES) {
             let path = entry.map_err(failed)?.path();
             if path.is_file()
-                && let Ok(found) = certificates(&path)
+                && let Ok(certificates) = certificates(&path)
             {
-                roots.add_parsable_certificates(found);
+                found.extend(certificates);
             }
         }
     } else if let Some(path) = SYSTEM_AUTHORITIES.iter().find(|path| Path::new(path).exists()) {
-        roots.add_parsable_certificates(certificates(Path::new(path))?);
+        found = certificates(Path::new(path))?;
     }
-    if roots.is_empty() { Err(Fault::new("no TLS authorities to check the server's certificate with")) } else { Ok(roots) }
+    Ok(found)
+}
+
+fn authorities(listed: &[CertificateDer<'static>]) -> Result<Arc<RootCertStore>, Fault> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(listed.iter().cloned());
+    if roots.is_empty() {
+        return Err(Fault::new("no TLS authorities to check the server's certificate with"));
+    }
+    Ok(Arc::new(roots))
 }
 
 /// Only that the server holds the key of the certificate that it shows.
@@ -171,11 +183,15 @@ impl ServerCertVerifier for AnyCertificate {
     }
 }
 
-/// Everything but the name.
+/// Certificates of listed authorities, and those that are listed themselves: many a server vouches for itself.
 #[derive(Debug)]
-struct AnyName(Arc<WebPkiServerVerifier>);
+struct Listed {
+    inner: Arc<WebPkiServerVerifier>,
+    listed: Vec<CertificateDer<'static>>,
+    checks_name: bool,
+}
 
-impl ServerCertVerifier for AnyName {
+impl ServerCertVerifier for Listed {
     fn verify_server_cert(
         &self,
         certificate: &CertificateDer<'_>,
@@ -184,11 +200,17 @@ impl ServerCertVerifier for AnyName {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        match self.0.verify_server_cert(certificate, intermediates, name, ocsp, now) {
+        if self.listed.iter().any(|listed| listed == certificate) {
+            if self.checks_name {
+                verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
+            }
+            return Ok(ServerCertVerified::assertion());
+        }
+        match self.inner.verify_server_cert(certificate, intermediates, name, ocsp, now) {
             // The name is what is looked at last.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => Ok(ServerCertVerified::assertion()),
+            )) if !self.checks_name => Ok(ServerCertVerified::assertion()),
             outcome => outcome,
         }
     }
@@ -199,7 +221,7 @@ impl ServerCertVerifier for AnyName {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls12_signature(message, certificate, signature)
+        self.inner.verify_tls12_signature(message, certificate, signature)
     }
 
     fn verify_tls13_signature(
@@ -208,10 +230,10 @@ impl ServerCertVerifier for AnyName {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls13_signature(message, certificate, signature)
+        self.inner.verify_tls13_signature(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+        self.inner.supported_verify_schemes()
     }
 }
