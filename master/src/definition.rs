@@ -76,7 +76,8 @@ pub(crate) fn all(
             // Tables' servers are found by the names of their programs, where these are installed.
             _ => true,
         };
-        if wanted && master_cf.find(&entry.name, entry.kind).is_none() && executable(settings, &entry.command).is_some() {
+        if wanted && master_cf.find(&entry.name, entry.kind).is_none() && executable(settings, &entry.command).is_some()
+        {
             offer(&entry)?;
         }
     }

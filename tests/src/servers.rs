@@ -167,7 +167,12 @@ impl Server {
         let (directory, port) = (directory(), ports::free());
         let path = |name: &str| directory.path().join(name);
         let mut install = unprivileged("mariadb-install-db");
-        install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"]);
+        install.args([
+            "--no-defaults",
+            "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+            "--skip-name-resolve",
+        ]);
         install.arg(format!("--datadir={}", path("data").display()));
         done(&mut install);
         certificate(directory.path());

@@ -111,10 +111,7 @@ impl LocalDomains for Classes {
         self.local.is_remote()
     }
 
-    fn contains_later<'a>(
-        &'a self,
-        domain: &'a [u8],
-    ) -> Pin<Box<dyn Future<Output = Result<bool, LookupError>> + 'a>> {
+    fn contains_later<'a>(&'a self, domain: &'a [u8]) -> Pin<Box<dyn Future<Output = Result<bool, LookupError>> + 'a>> {
         Box::pin(async move {
             if domain.eq_ignore_ascii_case(self.myorigin.as_bytes()) {
                 return Ok(true);

@@ -150,11 +150,7 @@ impl Resolver {
         if let Some(value) = self.transport_table.lookup(&recipient).await? {
             override_with(&mut route, &value, &domain);
         }
-        let query = AddressQuery {
-            strategy: Strategy::DEFAULT,
-            delimiters: &self.delimiters,
-            is_local: &self.classes,
-        };
+        let query = AddressQuery { strategy: Strategy::DEFAULT, delimiters: &self.delimiters, is_local: &self.classes };
         if !self.relocated.is_empty()
             && let Some(moved) = self.relocated.lookup_address(&recipient, &query).await?
         {

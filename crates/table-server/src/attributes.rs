@@ -38,11 +38,7 @@ pub(crate) struct Look {
 impl Look {
     pub(crate) fn at(path: &Path) -> std::io::Result<Look> {
         let metadata = fs::metadata(path)?;
-        Ok(Look {
-            inode: metadata.ino(),
-            size: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-        })
+        Ok(Look { inode: metadata.ino(), size: metadata.size(), modified: (metadata.mtime(), metadata.mtime_nsec()) })
     }
 }
 
@@ -211,7 +207,8 @@ mod tests {
     fn files_and_parameters() {
         let directory = tempfile::tempdir().expect("directory");
         let path = directory.path().join("map.cf");
-        fs::write(&path, "# comment\nhosts = a b,\n  c\npassword = $not expanded\nexpansion_limit = 3\nempty =\n").expect("write");
+        fs::write(&path, "# comment\nhosts = a b,\n  c\npassword = $not expanded\nexpansion_limit = 3\nempty =\n")
+            .expect("write");
         let config = Config::from_text("x = y\nmap_hosts = $x\n").expect("parses");
         let file = Attributes::load("pgsql", &path.display().to_string(), &config).expect("loads");
         assert_eq!(file.words("hosts", ""), ["a", "b", "c"]);

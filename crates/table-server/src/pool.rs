@@ -134,10 +134,7 @@ impl<C: Connector> Pool<C> {
     ///
     /// # Errors
     /// No server has an answer.
-    pub async fn ask<R>(
-        &self,
-        question: impl AsyncFn(&mut C::Connection) -> Result<R, Trouble>,
-    ) -> Result<R, Fault> {
+    pub async fn ask<R>(&self, question: impl AsyncFn(&mut C::Connection) -> Result<R, Trouble>) -> Result<R, Fault> {
         let shared = &self.0;
         // The semaphore is never closed.
         let Ok(_place) = shared.places.acquire().await else { return Err(Fault::new("no connections")) };
@@ -291,6 +288,7 @@ mod tests {
         }
     }
 
+    #[expect(clippy::ptr_arg, reason = "the type that the pool's connector makes")]
     async fn question(connection: &mut String) -> Result<String, Trouble> {
         match connection.as_str() {
             "broken" => Err(Trouble::Broken("reset".into())),

@@ -230,7 +230,11 @@ impl Results<'_> {
         }
         self.count += 1;
         if templates.expansion_limit > 0 && self.count > templates.expansion_limit {
-            return Err(Fault(format!("{}: Expansion limit exceeded for key: '{}'", templates.title, log::show(self.key))));
+            return Err(Fault(format!(
+                "{}: Expansion limit exceeded for key: '{}'",
+                templates.title,
+                log::show(self.key)
+            )));
         }
         let joined = self.joined.get_or_insert_default();
         if !joined.is_empty() {

@@ -69,10 +69,7 @@ pub trait LocalDomains {
     }
 
     /// [`Self::contains`] for the event loop; asked where [`Self::is_remote`] holds.
-    fn contains_later<'a>(
-        &'a self,
-        domain: &'a [u8],
-    ) -> Pin<Box<dyn Future<Output = Result<bool, LookupError>> + 'a>> {
+    fn contains_later<'a>(&'a self, domain: &'a [u8]) -> Pin<Box<dyn Future<Output = Result<bool, LookupError>> + 'a>> {
         Box::pin(std::future::ready(self.contains(domain)))
     }
 }

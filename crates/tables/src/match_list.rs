@@ -101,8 +101,14 @@ impl MatchList {
         kind: Kind,
         parent_domain_matches_subdomains: bool,
     ) -> Result<Self, Error> {
-        let mut list =
-            Self { title, kind, parent: parent_domain_matches_subdomains, utf8: settings.utf8, remote: false, patterns: Vec::new() };
+        let mut list = Self {
+            title,
+            kind,
+            parent: parent_domain_matches_subdomains,
+            utf8: settings.utf8,
+            remote: false,
+            patterns: Vec::new(),
+        };
         list.add(spec, settings, true, 0)?;
         list.remote =
             list.patterns.iter().any(|pattern| matches!(&pattern.element, Element::Table(table) if table.is_remote()));
@@ -239,25 +245,27 @@ impl MatchList {
 
     async fn search_folded(&self, name: &[u8], address: &[u8], patience: Patience) -> Result<bool, LookupError> {
         let parsed = if self.kind == Kind::Hosts { cidr::parse_address(address) } else { None };
-            for pattern in &self.patterns {
-                let found = match &pattern.element {
-                    Element::Text(text) => self.text_matches(text, name, address),
-                    Element::Network(network) => parsed.is_some_and(|parsed| network.contains(parsed)),
-                    Element::Table(table) => self.table_matches(table, name, address, patience).await.inspect_err(|error| {
+        for pattern in &self.patterns {
+            let found = match &pattern.element {
+                Element::Text(text) => self.text_matches(text, name, address),
+                Element::Network(network) => parsed.is_some_and(|parsed| network.contains(parsed)),
+                Element::Table(table) => {
+                    self.table_matches(table, name, address, patience).await.inspect_err(|error| {
                         log::warning!("{}: {error}", self.title);
-                    })?,
-                    Element::Broken { name: table, reason } => {
-                        let key = shown(if name.is_empty() { address } else { name });
-                        let error = LookupError { table: table.clone(), key, reason: reason.clone() };
-                        log::warning!("{}: {error}", self.title);
-                        return Err(error);
-                    }
-                };
-                if found {
-                    return Ok(pattern.matches);
+                    })?
                 }
+                Element::Broken { name: table, reason } => {
+                    let key = shown(if name.is_empty() { address } else { name });
+                    let error = LookupError { table: table.clone(), key, reason: reason.clone() };
+                    log::warning!("{}: {error}", self.title);
+                    return Err(error);
+                }
+            };
+            if found {
+                return Ok(pattern.matches);
             }
-            Ok(false)
+        }
+        Ok(false)
     }
 
     fn text_matches(&self, text: &[u8], name: &[u8], address: &[u8]) -> bool {

@@ -38,6 +38,8 @@ pub struct Settings {
     pub server_timeout: Duration,
     /// `proxymap_service_name`.
     pub proxymap_service: String,
+    /// `proxywrite_service_name`.
+    pub proxywrite_service: String,
     /// `default_database_type`: what postmap and postalias assume.
     pub default_database_type: String,
 }
@@ -52,6 +54,7 @@ impl Default for Settings {
             servers: Servers::Sockets(PathBuf::from("private")),
             server_timeout: Duration::from_secs(100),
             proxymap_service: "proxymap".to_owned(),
+            proxywrite_service: "proxywrite".to_owned(),
             default_database_type: "lmdb".to_owned(),
         }
     }
@@ -81,6 +84,7 @@ impl Settings {
             servers: servers(config)?,
             server_timeout: config.time("table_server_timeout")?,
             proxymap_service: config.string("proxymap_service_name")?,
+            proxywrite_service: config.string("proxywrite_service_name")?,
             default_database_type: config.string("default_database_type")?,
         })
     }

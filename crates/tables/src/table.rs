@@ -164,11 +164,7 @@ impl Table {
         if self.fixed { !self.flags.contains(Flags::NO_FOLD) } else { self.flags.contains(Flags::FOLD_PATTERNS) }
     }
 
-    fn checked(
-        &self,
-        key: &[u8],
-        answer: Result<Option<BString>, Fault>,
-    ) -> Result<Option<BString>, LookupError> {
+    fn checked(&self, key: &[u8], answer: Result<Option<BString>, Fault>) -> Result<Option<BString>, LookupError> {
         match answer {
             Ok(None) => Ok(None),
             Ok(Some(value)) => {

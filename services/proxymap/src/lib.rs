@@ -161,7 +161,8 @@ impl Proxymap {
             match change {
                 Operation::Delete => Ok(target.delete(&[key], &settings)?.then(BString::default)),
                 Operation::Update(value) => {
-                    let options = WriteOptions { duplicates: Duplicates::Replace, mode: 0o600, ..WriteOptions::default() };
+                    let options =
+                        WriteOptions { duplicates: Duplicates::Replace, mode: 0o600, ..WriteOptions::default() };
                     target.update(&[(key, value)], &settings, &options)?;
                     Ok(Some(BString::default()))
                 }

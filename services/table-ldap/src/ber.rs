@@ -27,7 +27,8 @@ pub(crate) fn put_number(into: &mut Vec<u8>, tag: u8, number: i32) {
     let bytes = number.to_be_bytes();
     // A leading byte that only repeats the sign is left out.
     let mut skip = 0;
-    while skip < 3 && ((bytes[skip] == 0 && bytes[skip + 1] < 0x80) || (bytes[skip] == 0xff && bytes[skip + 1] >= 0x80)) {
+    while skip < 3 && ((bytes[skip] == 0 && bytes[skip + 1] < 0x80) || (bytes[skip] == 0xff && bytes[skip + 1] >= 0x80))
+    {
         skip += 1;
     }
     put(into, tag, &bytes[skip..]);

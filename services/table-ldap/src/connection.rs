@@ -162,7 +162,9 @@ fn malformed() -> Trouble {
 
 fn as_fault(trouble: Trouble) -> Fault {
     match trouble {
-        Trouble::Broken(text) | Trouble::Refused(text) | Trouble::Final(text) | Trouble::Unanswered(text) => Fault(text),
+        Trouble::Broken(text) | Trouble::Refused(text) | Trouble::Final(text) | Trouble::Unanswered(text) => {
+            Fault(text)
+        }
     }
 }
 
@@ -337,9 +339,8 @@ mod tests {
 
     #[test]
     fn attributes_with_options_are_found_by_their_names() {
-        let entry = Entry {
-            attributes: vec![("Mail".into(), vec!["a".into()]), ("mail;lang-de".into(), vec!["b".into()])],
-        };
+        let entry =
+            Entry { attributes: vec![("Mail".into(), vec!["a".into()]), ("mail;lang-de".into(), vec!["b".into()])] };
         assert_eq!(entry.values("mail").count(), 2);
         assert_eq!(entry.values("mail;lang-de").count(), 1);
         assert_eq!(entry.values("mai").count(), 0);

@@ -96,7 +96,8 @@ fn item<'t>(text: &'t [u8], into: &mut Vec<u8>) -> Option<&'t [u8]> {
 }
 
 fn is_attribute(name: &[u8]) -> bool {
-    !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b';' | b'_'))
+    !name.is_empty()
+        && name.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b';' | b'_'))
 }
 
 fn substrings(name: &[u8], value: &[u8], into: &mut Vec<u8>) -> Option<()> {

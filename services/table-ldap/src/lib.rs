@@ -230,10 +230,7 @@ impl Ldap {
     }
 }
 
-async fn within<T>(
-    limit: std::time::Duration,
-    work: impl Future<Output = Result<T, Fault>>,
-) -> Result<T, Fault> {
+async fn within<T>(limit: std::time::Duration, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
     match tokio::time::timeout(limit, work).await {
         Ok(outcome) => outcome,
         Err(_) => Err(Fault::new("timeout")),

@@ -112,7 +112,8 @@ fn login(attributes: &Attributes) -> Result<Login, Fault> {
         Sasl,
     }
     let title = attributes.title();
-    let choices = [("no", How::No), ("none", How::No), ("yes", How::Simple), ("simple", How::Simple), ("sasl", How::Sasl)];
+    let choices =
+        [("no", How::No), ("none", How::No), ("yes", How::Simple), ("simple", How::Simple), ("sasl", How::Sasl)];
     let (dn, password) = (attributes.text("bind_dn", ""), attributes.text("bind_pw", ""));
     let version = attributes.number("version", 3, 2)?;
     if version > 3 {
@@ -133,7 +134,9 @@ fn login(attributes: &Attributes) -> Result<Login, Fault> {
                 }),
                 _ => None,
             });
-            known.ok_or_else(|| Fault(format!("{title}: none of the sasl_mechs is supported, only EXTERNAL and PLAIN")))?
+            known.ok_or_else(|| {
+                Fault(format!("{title}: none of the sasl_mechs is supported, only EXTERNAL and PLAIN"))
+            })?
         }
     };
     let start_tls = attributes.boolean("start_tls", false)?;

@@ -9,7 +9,9 @@ use std::time::Duration;
 use aws_lc_rs::digest;
 use bstr::BString;
 use config::Config;
-use table_server::{Attributes, Connector, Fault, Host, Pool, PoolSettings, TableType, Templates, Trouble, Wire, verbatim};
+use table_server::{
+    Attributes, Connector, Fault, Host, Pool, PoolSettings, TableType, Templates, Trouble, Wire, verbatim,
+};
 use tables::build::{Duplicates, Target, WriteOptions};
 use tables::{Flags, Settings, Table};
 
@@ -100,7 +102,9 @@ impl TableType for Memcache {
         }
         let cache_key = self.cache_key(key);
         let cached = match &cache_key {
-            Some(cache_key) => self.ask(async |wire: &mut Wire| protocol::get(wire, cache_key, &self.limits).await).await,
+            Some(cache_key) => {
+                self.ask(async |wire: &mut Wire| protocol::get(wire, cache_key, &self.limits).await).await
+            }
             None => Ok(None),
         };
         let Some(backup) = &self.backup else { return cached };

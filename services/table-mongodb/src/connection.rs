@@ -34,7 +34,9 @@ fn malformed() -> Trouble {
 
 fn as_fault(trouble: Trouble) -> Fault {
     match trouble {
-        Trouble::Broken(text) | Trouble::Refused(text) | Trouble::Final(text) | Trouble::Unanswered(text) => Fault(text),
+        Trouble::Broken(text) | Trouble::Refused(text) | Trouble::Final(text) | Trouble::Unanswered(text) => {
+            Fault(text)
+        }
     }
 }
 

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use bstr::{BString, ByteSlice};
 use config::Config;
-use table_server::{Attributes, Connector, Fault, Host, Pool, PoolSettings, Results, TableType, Templates, Tls, Wire, verbatim};
+use table_server::{
+    Attributes, Connector, Fault, Host, Pool, PoolSettings, Results, TableType, Templates, Tls, Wire, verbatim,
+};
 
 use crate::bson::{Document, Value, from_json};
 use crate::connection::{Connection, Login};
@@ -64,9 +66,9 @@ fn fill(value: &Value, next: &mut impl FnMut() -> BString) -> Value {
     match value {
         Value::Text(_) => Value::Text(next()),
         Value::Array(values) => Value::Array(values.iter().map(|value| fill(value, next)).collect()),
-        Value::Document(document) => {
-            Value::Document(Document(document.0.iter().map(|(name, value)| (name.clone(), fill(value, next))).collect()))
-        }
+        Value::Document(document) => Value::Document(Document(
+            document.0.iter().map(|(name, value)| (name.clone(), fill(value, next))).collect(),
+        )),
         other => other.clone(),
     }
 }
@@ -78,7 +80,8 @@ impl TableType for Mongodb {
     fn open(kind: &str, name: &str, config: &Config) -> Result<Self, Fault> {
         let attributes = Attributes::load(kind, name, config)?;
         let title = attributes.title().to_owned();
-        let uri = Uri::parse(&attributes.required("uri")?).map_err(|reason| Fault(format!("{title}: uri: {reason}")))?;
+        let uri =
+            Uri::parse(&attributes.required("uri")?).map_err(|reason| Fault(format!("{title}: uri: {reason}")))?;
         let json = |name: &str, text: &str| {
             from_json(text).map_err(|reason| Fault(format!("{title}: {name}: {reason}: {text}")))
         };
@@ -142,8 +145,7 @@ impl TableType for Mongodb {
             .with("maxTimeMS", i32::try_from(TIME_LIMIT.as_millis()).unwrap_or(i32::MAX))
             .with("$db", self.database.as_str())
             .with("$readPreference", Document::default().with("mode", self.read_preference.as_str()));
-        let documents =
-            self.pool.ask(async |connection: &mut Connection| connection.find(find.clone()).await).await?;
+        let documents = self.pool.ask(async |connection: &mut Connection| connection.find(find.clone()).await).await?;
         let mut results = self.templates.results(key);
         for document in &documents {
             if self.fields.is_empty() {

@@ -119,10 +119,16 @@ mod tests {
     fn forms() {
         let uri = Uri::parse("mongodb://u:p%40ss@a,b:7,%2Ftmp%2Fx.sock/mail?authSource=users&tls=true").expect("fits");
         assert_eq!(uri.hosts.iter().map(Host::to_string).collect::<Vec<_>>(), ["a:27017", "b:7", "/tmp/x.sock"]);
-        assert_eq!((uri.user.as_deref(), uri.password.as_deref(), uri.source.as_str()), (Some("u"), Some("p@ss"), "users"));
+        assert_eq!(
+            (uri.user.as_deref(), uri.password.as_deref(), uri.source.as_str()),
+            (Some("u"), Some("p@ss"), "users")
+        );
         assert!(uri.tls.is_some());
         let plain = Uri::parse("mongodb://localhost").expect("fits");
-        assert_eq!((plain.source.as_str(), plain.tls.is_none(), plain.mechanism), ("admin", true, Mechanism::Negotiate));
+        assert_eq!(
+            (plain.source.as_str(), plain.tls.is_none(), plain.mechanism),
+            ("admin", true, Mechanism::Negotiate)
+        );
         for bad in [
             "http://x",
             "mongodb+srv://x",

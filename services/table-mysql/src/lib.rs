@@ -14,7 +14,8 @@ use std::time::Duration;
 use bstr::BString;
 use config::Config;
 use table_server::{
-    Attributes, Connector, Fault, Host, Pool, PoolSettings, TableType, Templates, Tls, TlsOptions, Trouble, Verify, Wire,
+    Attributes, Connector, Fault, Host, Pool, PoolSettings, TableType, Templates, Tls, TlsOptions, Trouble, Verify,
+    Wire,
 };
 
 use crate::option_file::Options;
@@ -69,7 +70,8 @@ impl TableType for Mysql {
 
     fn open(kind: &str, name: &str, config: &Config) -> Result<Self, Fault> {
         let attributes = Attributes::load(kind, name, config)?;
-        let options = Options::load(attributes.optional("option_file").as_deref(), &attributes.text("option_group", "client"))?;
+        let options =
+            Options::load(attributes.optional("option_file").as_deref(), &attributes.text("option_group", "client"))?;
         let own = |name: &str, option: &str| attributes.optional(name).or_else(|| options.value(option));
         let charset = attributes.text("charset", "utf8mb4");
         if charset.is_empty() || !charset.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
@@ -91,17 +93,21 @@ impl TableType for Mysql {
         };
         let ciphers = attributes.optional("tls_ciphers");
         if let Some(ciphers) = &ciphers {
-            log::warning!("{}: tls_ciphers = {ciphers} is ignored: all ciphers of the TLS library are good", attributes.title());
+            log::warning!(
+                "{}: tls_ciphers = {ciphers} is ignored: all ciphers of the TLS library are good",
+                attributes.title()
+            );
         }
         let tls_required = verify != Verify::Nothing || tls.cert_file.is_some() || ciphers.is_some();
-        let socket = options.value("socket").or_else(|| {
-            SOCKETS.iter().find(|path| Path::new(path).exists()).map(|path| (*path).to_owned())
-        });
+        let socket = options
+            .value("socket")
+            .or_else(|| SOCKETS.iter().find(|path| Path::new(path).exists()).map(|path| (*path).to_owned()));
         let default_host = options.value("host").unwrap_or_else(|| "localhost".to_owned());
         let mut hosts = Vec::new();
         for word in attributes.words("hosts", &default_host) {
             let port = options.value("port").and_then(|port| port.parse().ok()).unwrap_or(PORT);
-            let host = Host::parse(&word, port).map_err(|reason| Fault(format!("{}: hosts: {reason}", attributes.title())))?;
+            let host =
+                Host::parse(&word, port).map_err(|reason| Fault(format!("{}: hosts: {reason}", attributes.title())))?;
             // As the client library has it: localhost means the socket.
             hosts.push(match host {
                 Host::Inet(name, _) if name == "localhost" => {

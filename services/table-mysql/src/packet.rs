@@ -111,7 +111,13 @@ mod tests {
     #[test]
     fn rows_and_errors() {
         assert_eq!(row(b"\x01a\xfb\xfc\x02\0bc", 3), Some(vec!["a".into(), "bc".into()]));
-        for (body, columns) in [(&b"\x05ab"[..], 1), (b"\x01a", 2), (b"\x01ab", 1), (b"\xff", 1), (b"\xfe\xff\xff\xff\xff\xff\xff\xff\xff", 1)] {
+        for (body, columns) in [
+            (&b"\x05ab"[..], 1),
+            (b"\x01a", 2),
+            (b"\x01ab", 1),
+            (b"\xff", 1),
+            (b"\xfe\xff\xff\xff\xff\xff\xff\xff\xff", 1),
+        ] {
             assert_eq!(row(body, columns), None, "{body:?}");
         }
         assert_eq!(error_text(b"\xff\x15\x04#28000Access denied"), "Access denied (1045)");

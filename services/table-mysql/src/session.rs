@@ -88,11 +88,8 @@ impl Greeting {
             let rest = reader.bytes(length.saturating_sub(8).max(13).min(reader.0.len()))?;
             challenge.extend_from_slice(rest.strip_suffix(b"\0").unwrap_or(rest));
         }
-        let plugin = if capabilities & PLUGIN_AUTH == 0 {
-            Vec::new()
-        } else {
-            reader.until_nul().unwrap_or(reader.0).to_vec()
-        };
+        let plugin =
+            if capabilities & PLUGIN_AUTH == 0 { Vec::new() } else { reader.until_nul().unwrap_or(reader.0).to_vec() };
         Some(Greeting { capabilities, status, challenge, plugin })
     }
 }
@@ -293,6 +290,8 @@ fn ok_status(body: &[u8]) -> Option<u16> {
 
 fn as_fault(trouble: Trouble) -> Fault {
     match trouble {
-        Trouble::Broken(text) | Trouble::Refused(text) | Trouble::Final(text) | Trouble::Unanswered(text) => Fault(text),
+        Trouble::Broken(text) | Trouble::Refused(text) | Trouble::Final(text) | Trouble::Unanswered(text) => {
+            Fault(text)
+        }
     }
 }

@@ -162,6 +162,8 @@ fn hex(bytes: &[u8]) -> String {
 
 fn as_fault(trouble: Trouble) -> Fault {
     match trouble {
-        Trouble::Broken(text) | Trouble::Refused(text) | Trouble::Final(text) | Trouble::Unanswered(text) => Fault(text),
+        Trouble::Broken(text) | Trouble::Refused(text) | Trouble::Final(text) | Trouble::Unanswered(text) => {
+            Fault(text)
+        }
     }
 }

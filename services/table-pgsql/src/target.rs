@@ -65,12 +65,7 @@ impl Target {
             .collect()
     }
 
-    fn new(
-        parameters: &Parameters,
-        attributes: &Attributes,
-        encoding: &str,
-        host: &Host,
-    ) -> Result<Target, Fault> {
+    fn new(parameters: &Parameters, attributes: &Attributes, encoding: &str, host: &Host) -> Result<Target, Fault> {
         let own = |given: &Option<String>, name: &str| given.clone().or_else(|| attributes.optional(name));
         let owner = attributes.config().string("mail_owner").map_err(Fault::new)?;
         let user = own(&parameters.user, "user").unwrap_or(owner);
@@ -184,8 +179,16 @@ fn uri_parts(rest: &str) -> Result<(Vec<String>, Parameters), String> {
             "application_name" => parameters.application = value,
             "options" => parameters.options = value,
             // Settings of the client library that make no difference here.
-            "client_encoding" | "connect_timeout" | "fallback_application_name" | "keepalives" | "keepalives_idle"
-            | "keepalives_interval" | "keepalives_count" | "tcp_user_timeout" | "gssencmode" | "channel_binding" => {}
+            "client_encoding"
+            | "connect_timeout"
+            | "fallback_application_name"
+            | "keepalives"
+            | "keepalives_idle"
+            | "keepalives_interval"
+            | "keepalives_count"
+            | "tcp_user_timeout"
+            | "gssencmode"
+            | "channel_binding" => {}
             _ => return Err(format!("URI parameter \"{name}\" is not supported")),
         }
     }
@@ -222,7 +225,8 @@ mod tests {
 
     #[test]
     fn forms_of_hosts() {
-        let config = Config::from_text("t_user = u\nt_password = p\nt_dbname = d\nmail_owner = owner\n").expect("parses");
+        let config =
+            Config::from_text("t_user = u\nt_password = p\nt_dbname = d\nmail_owner = owner\n").expect("parses");
         let attributes = Attributes::load("pgsql", "t", &config).expect("loads");
         for (word, host, user, password, database) in [
             ("db", "db:5432", "u", "p", "d"),

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bstr::BString;
 use config::Config;
 use table_server::{
-    Attributes, Connector, Fault, Host, Pool, PoolSettings, TableType, Templates, Tls, TlsOptions, Trouble, Verify, Wire,
-    verbatim,
+    Attributes, Connector, Fault, Host, Pool, PoolSettings, TableType, Templates, Tls, TlsOptions, Trouble, Verify,
+    Wire, verbatim,
 };
 
 use crate::resp::Reply;
@@ -106,7 +106,9 @@ impl Connector for Servers {
 
 fn as_fault(trouble: Trouble) -> Fault {
     match trouble {
-        Trouble::Broken(text) | Trouble::Refused(text) | Trouble::Final(text) | Trouble::Unanswered(text) => Fault(text),
+        Trouble::Broken(text) | Trouble::Refused(text) | Trouble::Final(text) | Trouble::Unanswered(text) => {
+            Fault(text)
+        }
     }
 }
 

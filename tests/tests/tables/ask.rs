@@ -1,13 +1,15 @@
 //! `postmap -q` of both suites.
 
 use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use posthouse_tests::instance::RunAs;
 use posthouse_tests::{Instance, Suite};
 
 /// What a lookup gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub(crate) enum Answer {
     Found(String),
     NotFound,
     /// With what was said about it.
@@ -16,20 +18,20 @@ pub enum Answer {
 
 impl Answer {
     /// The value that was found.
-    pub fn value(&self) -> Option<&str> {
+    pub(crate) fn value(&self) -> Option<&str> {
         match self {
             Answer::Found(value) => Some(value),
             _ => None,
         }
     }
 
-    pub fn is_error(&self, part: &str) -> bool {
+    pub(crate) fn is_error(&self, part: &str) -> bool {
         matches!(self, Answer::Error(text) if text.contains(part))
     }
 }
 
 /// The asker: a configuration, never started.
-pub struct Ask {
+pub(crate) struct Ask {
     pub ours: Instance,
     reference: Option<Instance>,
     kind: &'static str,
@@ -37,14 +39,16 @@ pub struct Ask {
 
 impl Ask {
     /// Tables of this type. The reference is asked the same where its plug-in is there; it wants to be root for that.
-    pub fn new(kind: &'static str) -> Ask {
+    pub(crate) fn new(kind: &'static str) -> Ask {
         let ours = Instance::new(&Suite::ours(), RunAs::User);
         let suite = Suite::reference();
         let plugin = suite.libraries.as_ref().map(|path| path.join(format!("postfix-{kind}.so")));
         let plugin = plugin.filter(|path| path.exists() && nix::unistd::geteuid().is_root());
         let reference = plugin.map(|plugin| {
             let reference = Instance::new(&suite, RunAs::Root);
-            reference.add_main_cf(&format!("meta_directory = {}", reference.config().display()));
+            // Without a postlogd that runs, the log file would cost each command a second.
+            reference.add_main_cf(&format!("meta_directory = {}\nmaillog_file =", reference.config().display()));
+            make_older(&reference.config().join("main.cf"));
             let line = format!("{kind} {} dict_{kind}_open\n", plugin.display());
             fs::write(reference.config().join("dynamicmaps.cf"), line).expect("write");
             reference
@@ -53,20 +57,22 @@ impl Ask {
     }
 
     /// Asks with a table's settings.
-    pub fn ask(&self, settings: &str, key: &str) -> Answer {
+    pub(crate) fn ask(&self, settings: &str, key: &str) -> Answer {
         query(&self.ours, self.kind, settings, key)
     }
 
     /// Asks a table by its whole name.
-    pub fn table(&self, table: &str, key: &str) -> Answer {
+    pub(crate) fn table(&self, table: &str, key: &str) -> Answer {
         query_table(&self.ours, table, key)
     }
 
     /// Asks both suites for many keys; what they print has to be the same.
-    pub fn both_many(&self, settings: &str, keys: &[&str]) -> String {
+    pub(crate) fn both_many(&self, settings: &str, keys: &[&str]) -> String {
         let input = keys.join("\n");
         let print = |instance: &Instance| {
             let file = instance.write("table.cf", settings);
+            make_older(&file);
+            make_older(&file);
             let table = format!("{}:{}", self.kind, file.display());
             let output = instance.run_with_input("postmap", &["-q", "-", &table], input.as_bytes());
             let error = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -81,7 +87,7 @@ impl Ask {
     }
 
     /// Asks both suites, who have to say the same; errors may be worded differently.
-    pub fn both(&self, settings: &str, key: &str) -> Answer {
+    pub(crate) fn both(&self, settings: &str, key: &str) -> Answer {
         let answer = self.ask(settings, key);
         if let Some(reference) = &self.reference {
             match (query(reference, self.kind, settings, key), &answer) {
@@ -93,8 +99,15 @@ impl Ask {
     }
 }
 
+/// The reference reads a file that was just written again and again, until it is a second old.
+fn make_older(path: &Path) {
+    let file = fs::File::options().write(true).open(path).expect("open");
+    file.set_modified(SystemTime::now() - Duration::from_secs(60)).expect("set the time");
+}
+
 fn query(instance: &Instance, kind: &str, settings: &str, key: &str) -> Answer {
     let file = instance.write("table.cf", settings);
+    make_older(&file);
     query_table(instance, &format!("{kind}:{}", file.display()), key)
 }
 

@@ -78,32 +78,80 @@ fn openldap_answers_as_the_reference() {
         (format!("{people}{mail}query_filter = (uid=%s)\n"), "ada", Some("ada@example.com,a@example.com")),
         (format!("{people}{mail}query_filter = uid=%s\n"), "bob", Some("bob@example.com")),
         (format!("{people}{mail}query_filter = (uid=%s)\n"), "nobody", None),
-        (format!("{people}{mail}query_filter = (&(objectClass=inetOrgPerson)(|(uid=%u)(mail=%s)))\n"), "bob@example.com", Some("bob@example.com")),
-        (format!("{people}result_attribute = mail, telephoneNumber\nquery_filter = (uid=%s)\n"), "ada", Some("ada@example.com,a@example.com,1")),
+        (
+            format!("{people}{mail}query_filter = (&(objectClass=inetOrgPerson)(|(uid=%u)(mail=%s)))\n"),
+            "bob@example.com",
+            Some("bob@example.com"),
+        ),
+        (
+            format!("{people}result_attribute = mail, telephoneNumber\nquery_filter = (uid=%s)\n"),
+            "ada",
+            Some("ada@example.com,a@example.com,1"),
+        ),
         (format!("{people}{mail}query_filter = (cn=%s)\n"), "Bob (the builder)*", Some("bob@example.com")),
-        (format!("{people}{mail}query_filter = (uid=%s)\nresult_format = smtp:[%d]\n"), "bob", Some("smtp:[example.com]")),
+        (
+            format!("{people}{mail}query_filter = (uid=%s)\nresult_format = smtp:[%d]\n"),
+            "bob",
+            Some("smtp:[example.com]"),
+        ),
         (format!("{people}{mail}query_filter = (uid=%s)\nresult_filter = <%s>\n"), "bob", Some("<bob@example.com>")),
-        (format!("search_base = uid=%u,ou=people,dc=%2,dc=%1\nscope = base\n{mail}query_filter = (objectClass=*)\n"), "bob@example.com", Some("bob@example.com")),
-        (format!("search_base = uid=%s,ou=people,dc=example,dc=com\nscope = base\n{mail}query_filter = (objectClass=*)\n"), "odd, name", Some("odd@example.com")),
+        (
+            format!("search_base = uid=%u,ou=people,dc=%2,dc=%1\nscope = base\n{mail}query_filter = (objectClass=*)\n"),
+            "bob@example.com",
+            Some("bob@example.com"),
+        ),
+        (
+            format!(
+                "search_base = uid=%s,ou=people,dc=example,dc=com\nscope = base\n{mail}query_filter = (objectClass=*)\n"
+            ),
+            "odd, name",
+            Some("odd@example.com"),
+        ),
         (format!("{top}scope = one\n{mail}query_filter = (uid=%s)\n"), "bob", None),
         (format!("{top}{mail}{groups}"), "team", Some("ada@example.com,a@example.com,bob@example.com")),
         (format!("{top}{mail}{groups}"), "all", Some("ada@example.com,a@example.com,bob@example.com,odd@example.com")),
-        (format!("{top}result_attribute =\nleaf_result_attribute = mail\n{groups}"), "team", Some("ada@example.com,a@example.com,bob@example.com")),
+        (
+            format!("{top}result_attribute =\nleaf_result_attribute = mail\n{groups}"),
+            "team",
+            Some("ada@example.com,a@example.com,bob@example.com"),
+        ),
         (format!("{top}{mail}terminal_result_attribute = description\n{groups}"), "team", Some("team-address")),
-        (format!("{top}{mail}terminal_result_attribute = description\n{groups}"), "all", Some("team-address,odd@example.com")),
-        (format!("{top}{mail}query_filter = (cn=%s)\nspecial_result_attribute = labeledURI\n"), "urls", Some("ada@example.com,a@example.com")),
-        (format!("{people}{mail}query_filter = (mail=%s)\ndomain = example.com\n"), "bob@example.com", Some("bob@example.com")),
+        (
+            format!("{top}{mail}terminal_result_attribute = description\n{groups}"),
+            "all",
+            Some("team-address,odd@example.com"),
+        ),
+        (
+            format!("{top}{mail}query_filter = (cn=%s)\nspecial_result_attribute = labeledURI\n"),
+            "urls",
+            Some("ada@example.com,a@example.com"),
+        ),
+        (
+            format!("{people}{mail}query_filter = (mail=%s)\ndomain = example.com\n"),
+            "bob@example.com",
+            Some("bob@example.com"),
+        ),
         (format!("{people}{mail}query_filter = (mail=%s)\ndomain = example.org\n"), "bob@example.com", None),
         (format!("{people}{mail}query_filter = (uid=%s)\nversion = 3\nbind = no\n"), "bob", Some("bob@example.com")),
-        (format!("{people}{mail}query_filter = (uid=%s)\nversion = 3\nstart_tls = yes\n"), "bob", Some("bob@example.com")),
-        (format!("{people}{mail}query_filter = (uid=%s)\nbind_dn = cn=admin,dc=example,dc=com\nbind_pw = secret\n"), "bob", Some("bob@example.com")),
+        (
+            format!("{people}{mail}query_filter = (uid=%s)\nversion = 3\nstart_tls = yes\n"),
+            "bob",
+            Some("bob@example.com"),
+        ),
+        (
+            format!("{people}{mail}query_filter = (uid=%s)\nbind_dn = cn=admin,dc=example,dc=com\nbind_pw = secret\n"),
+            "bob",
+            Some("bob@example.com"),
+        ),
     ] {
         assert_eq!(ask.both(&format!("{host}{settings}"), key).value(), value, "{settings}{key}");
     }
     let by_uid = format!("{people}{mail}query_filter = (uid=%s)\n");
     let hostile = ["*", "a*", "ada)(uid=*", "*)(|(uid=*", "\\2a", "\\", "(", ")", "&", "%s", "ada\\"];
     assert_eq!(ask.both_many(&format!("{host}{by_uid}"), &hostile), "");
-    let in_base = format!("search_base = uid=%s,ou=people,dc=example,dc=com\nscope = base\n{mail}query_filter = (objectClass=*)\n");
+    let in_base = format!(
+        "search_base = uid=%s,ou=people,dc=example,dc=com\nscope = base\n{mail}query_filter = (objectClass=*)\n"
+    );
     for key in ["ada,ou=people,dc=example,dc=com", "ada+cn=x", "*", "#61"] {
         assert_eq!(ask.ask(&format!("{host}{in_base}"), key).value(), None, "{key}");
     }
@@ -129,7 +177,10 @@ fn openldap_answers_as_the_reference() {
     let sized = format!("{host}{people}{mail}query_filter = (objectClass=%s)\nsize_limit = 1\n");
     assert!(ask.both(&sized, "inetorgperson").is_error("size limit"));
     let ca = server.path("cert.pem");
-    let secured = format!("{host}{by_uid}version = 3\nstart_tls = yes\ntls_require_cert = yes\ntls_ca_cert_file = {}\n", ca.display());
+    let secured = format!(
+        "{host}{by_uid}version = 3\nstart_tls = yes\ntls_require_cert = yes\ntls_ca_cert_file = {}\n",
+        ca.display()
+    );
     assert_eq!(ask.ask(&secured, "bob").value(), Some("bob@example.com"));
     let failover = format!("server_host = 127.0.0.1:1 ldap://127.0.0.1:{}\n{by_uid}", server.port());
     assert_eq!(ask.both(&failover, "bob").value(), Some("bob@example.com"));

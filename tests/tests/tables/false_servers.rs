@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::ask::{Answer, Ask};
 
 /// Serves each connection in a thread; the port.
-pub fn serve(session: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> u16 {
+pub(crate) fn serve(session: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
     let port = listener.local_addr().expect("address").port();
     std::thread::spawn(move || {
@@ -21,7 +21,7 @@ pub fn serve(session: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> u16
 }
 
 /// The next netstring of a client.
-pub fn netstring(reader: &mut impl BufRead) -> Option<String> {
+pub(crate) fn netstring(reader: &mut impl BufRead) -> Option<String> {
     let mut length = Vec::new();
     reader.read_until(b':', &mut length).ok()?;
     let length: usize = String::from_utf8_lossy(&length).trim_end_matches(':').parse().ok()?;
@@ -50,14 +50,17 @@ fn socketmap() {
     });
     let ask = Ask::new("socketmap");
     let table = format!("socketmap:inet:127.0.0.1:{port}:map");
-    for (key, value) in [("found", Some("the value")), ("a b@c", Some("with blanks")), ("other", None), ("FOUND", None)] {
+    for (key, value) in [("found", Some("the value")), ("a b@c", Some("with blanks")), ("other", None), ("FOUND", None)]
+    {
         assert_eq!(ask.table(&table, key).value(), value, "{key}");
     }
     for (key, reason) in [("temp", "not now"), ("perm", "never"), ("long", "more than 100000"), ("close", "closed")] {
         let answer = ask.table(&table, key);
         assert!(answer.is_error(reason), "{key} {answer:?}");
     }
-    for table in ["socketmap:inet:127.0.0.1:1:map", "socketmap:unix:/nonexistent/socket:map", "socketmap:map", "socketmap:x:map"] {
+    for table in
+        ["socketmap:inet:127.0.0.1:1:map", "socketmap:unix:/nonexistent/socket:map", "socketmap:map", "socketmap:x:map"]
+    {
         assert!(matches!(ask.table(table, "a"), Answer::Error(_)), "{table}");
     }
 }
@@ -121,7 +124,11 @@ fn mongodb(batch: Vec<u8>) -> (u16, Receiver<Vec<u8>>) {
             let is_find = body.windows(6).any(|window| window == b"\x02find\0");
             let ok = number("ok", 1.0);
             let reply = if is_find {
-                let cursor = document(&[element(4, "firstBatch", &batch), element(0x12, "id", &[0; 8]), text("ns", "mail.aliases")]);
+                let cursor = document(&[
+                    element(4, "firstBatch", &batch),
+                    element(0x12, "id", &[0; 8]),
+                    text("ns", "mail.aliases"),
+                ]);
                 document(&[element(3, "cursor", &cursor), ok])
             } else {
                 document(&[element(0x10, "maxWireVersion", &17u32.to_le_bytes()), ok])
@@ -173,7 +180,11 @@ fn mongodb_answers() {
         (format!("{base}{filter}"), "need either"),
         (format!("{base}query_filter = {{\nresult_attribute = mail\n"), "query_filter"),
         (format!("{base}{filter}result_attribute = mail, more\nexpansion_limit = 1\n"), "xpansion limit"),
-        ("uri = mongodb://127.0.0.1:1/\ndbname = a\ncollection = b\nquery_filter = {}\nresult_attribute = c\n".to_owned(), "refused"),
+        (
+            "uri = mongodb://127.0.0.1:1/\ndbname = a\ncollection = b\nquery_filter = {}\nresult_attribute = c\n"
+                .to_owned(),
+            "refused",
+        ),
     ] {
         let answer = ask.ask(&settings, "a@b");
         assert!(answer.is_error(reason), "{settings}{answer:?}");
@@ -244,7 +255,8 @@ fn mysql_servers_get_no_files() {
         let _ = stream.read_to_end(&mut rest);
         let _ = sender.send(rest);
     });
-    let settings = format!("hosts = 127.0.0.1:{port}\nuser = u\npassword = p\ndbname = d\noption_group =\nquery = SELECT '%s'\n");
+    let settings =
+        format!("hosts = 127.0.0.1:{port}\nuser = u\npassword = p\ndbname = d\noption_group =\nquery = SELECT '%s'\n");
     let answer = Ask::new("mysql").ask(&settings, "key");
     assert!(answer.is_error("asks for a file"), "{answer:?}");
     assert_eq!(files.recv().expect("the end of the connection"), b"");

@@ -86,7 +86,8 @@ fn proxymap_serves_what_is_approved() {
     }
 }
 
-const DATABASE: &str = "CREATE TABLE aliases (name TEXT, goal TEXT); INSERT INTO aliases VALUES ('known@v.example', 'root');";
+const DATABASE: &str =
+    "CREATE TABLE aliases (name TEXT, goal TEXT); INSERT INTO aliases VALUES ('known@v.example', 'root');";
 
 fn make_database(instance: &Instance) -> String {
     let path = instance.config().join("mail.db");
@@ -147,7 +148,9 @@ fn a_jailed_smtpd_asks_a_table_that_only_root_may_read() {
 
 #[test]
 fn a_database_that_dies_costs_time_and_no_mail() {
-    let mut server = Server::postgres("CREATE TABLE aliases (name TEXT, goal TEXT); INSERT INTO aliases VALUES ('known@v.example', 'root');");
+    let mut server = Server::postgres(
+        "CREATE TABLE aliases (name TEXT, goal TEXT); INSERT INTO aliases VALUES ('known@v.example', 'root');",
+    );
     let mut instance = Instance::new(&Suite::ours(), RunAs::User);
     let file = instance.write(
         "aliases.cf",

@@ -53,8 +53,11 @@ fn cases(ask: &Ask, connection: &str) {
         ("result_format = <%s>\n", "a@example.com", Some("<one@example.com>,<two@example.com>")),
         ("result_format = %u at %d\n", "a@example.com", Some("one at example.com,two at example.com")),
         ("result_format = %d\n", "b@example.com", None),
-        ("result_format = %S: %s of %U in %D under %1, 100%%\n", "b@example.com",
-            Some("b@example.com: bare of b in example.com under com, 100%")),
+        (
+            "result_format = %S: %s of %U in %D under %1, 100%%\n",
+            "b@example.com",
+            Some("b@example.com: bare of b in example.com under com, 100%"),
+        ),
         ("domain = example.com\n", "b@example.com", Some("bare")),
         ("domain = example.org, inline:{example.com=x}\n", "b@example.com", Some("bare")),
         ("domain = example.org\n", "b@example.com", None),
@@ -85,7 +88,11 @@ fn cases(ask: &Ask, connection: &str) {
     let broken = ask.both(&format!("{connection}query = SELECT x FROM nowhere WHERE y = '%s'\n"), "a");
     assert!(matches!(broken, Answer::Error(_)), "{broken:?}");
     assert!(matches!(ask.both(&format!("{connection}query = SELECT '%x'\n"), "a"), Answer::Error(_)));
-    assert_eq!(ask.ask(&by_name, "a@example.com").value(), Some("one@example.com,two@example.com"), "all is still there");
+    assert_eq!(
+        ask.ask(&by_name, "a@example.com").value(),
+        Some("one@example.com,two@example.com"),
+        "all is still there"
+    );
 }
 
 #[test]
@@ -126,7 +133,9 @@ fn postgresql_answers_as_the_reference() {
         format!("hosts = postgresql://mail:secret@127.0.0.1:{port}/mail\n"),
         format!("hosts = postgresql://mail:secret@127.0.0.1:{port}/mail?sslmode=disable\n"),
         format!("hosts = postgresql://mail:secret@127.0.0.1:{port}/mail?sslmode=require\n"),
-        format!("hosts = postgresql://mail:secret@127.0.0.1:{port}/mail?sslmode=verify-full&sslrootcert={certificate}\n"),
+        format!(
+            "hosts = postgresql://mail:secret@127.0.0.1:{port}/mail?sslmode=verify-full&sslrootcert={certificate}\n"
+        ),
         format!("hosts = postgresql:///mail?host={directory}&port={port}&user=mail&password=secret\n"),
     ] {
         // The reference wants the name of the database twice.
@@ -140,9 +149,15 @@ fn postgresql_answers_as_the_reference() {
     posthouse_tests::servers::certificate(elsewhere.path());
     let other = elsewhere.path().join("cert.pem");
     for (hosts, reason) in [
-        (format!("hosts = 127.0.0.1:{port}\nuser = mail\npassword = wrong\ndbname = mail\n"), "password authentication failed"),
+        (
+            format!("hosts = 127.0.0.1:{port}\nuser = mail\npassword = wrong\ndbname = mail\n"),
+            "password authentication failed",
+        ),
         (format!("hosts = 127.0.0.1:{port}\nuser = mail\ndbname = mail\n"), "no password supplied"),
-        (format!("hosts = 127.0.0.1:{port}\nuser = nobody\npassword = secret\ndbname = mail\n"), "authentication failed"),
+        (
+            format!("hosts = 127.0.0.1:{port}\nuser = nobody\npassword = secret\ndbname = mail\n"),
+            "authentication failed",
+        ),
         (format!("hosts = 127.0.0.1:{port}\nuser = mail\npassword = secret\ndbname = other\n"), "does not exist"),
         (format!("hosts = 127.0.0.1:1\n{login}"), "refused"),
         (
@@ -162,7 +177,9 @@ fn postgresql_answers_as_the_reference() {
     }
     let slow = format!("hosts = 127.0.0.1:{port}\n{login}timeout = 1s\nquery = SELECT pg_sleep(100), '%s'\n");
     assert!(ask.ask(&slow, "a").is_error("timeout"));
-    let endless = format!("hosts = 127.0.0.1:{port}\n{login}query = SELECT repeat('%s', 1000) FROM generate_series(1, 1000000)\n");
+    let endless = format!(
+        "hosts = 127.0.0.1:{port}\n{login}query = SELECT repeat('%s', 1000) FROM generate_series(1, 1000000)\n"
+    );
     assert!(ask.ask(&endless, "a").is_error("more than"));
 }
 
@@ -196,7 +213,9 @@ DELIMITER ;
     assert_eq!(ask.ask(&verified, "b@example.com").value(), Some("bare"));
     let options = ask.ours.write(
         "my.cnf",
-        format!("[client]\npassword = wrong\n[mail]\nuser = mail\npassword = \"secret\"\nport = {port}\nhost = 127.0.0.1\n"),
+        format!(
+            "[client]\npassword = wrong\n[mail]\nuser = mail\npassword = \"secret\"\nport = {port}\nhost = 127.0.0.1\n"
+        ),
     );
     let from_file = format!("dbname = mail\noption_file = {}\noption_group = mail\n{by_name}", options.display());
     assert_eq!(ask.ask(&from_file, "b@example.com").value(), Some("bare"));
@@ -213,8 +232,14 @@ DELIMITER ;
     let two = ask.ask(&format!("{connection}query = CALL twice('%s')\n"), "a");
     assert!(two.is_error("more than one result set"), "{two:?}");
     for (settings, reason) in [
-        (format!("hosts = 127.0.0.1:{port}\nuser = mail\npassword = wrong\ndbname = mail\noption_group =\n"), "Access denied"),
-        (format!("hosts = 127.0.0.1:{port}\nuser = mail\npassword = secret\ndbname = other\noption_group =\n"), "denied"),
+        (
+            format!("hosts = 127.0.0.1:{port}\nuser = mail\npassword = wrong\ndbname = mail\noption_group =\n"),
+            "Access denied",
+        ),
+        (
+            format!("hosts = 127.0.0.1:{port}\nuser = mail\npassword = secret\ndbname = other\noption_group =\n"),
+            "denied",
+        ),
         (format!("hosts = 127.0.0.1:1\n{login}"), "refused"),
     ] {
         let answer = ask.ask(&format!("{settings}{by_name}"), "b@example.com");

@@ -74,16 +74,13 @@ pub(crate) struct Remote {
     flags: Flags,
     fixed: bool,
     client: Option<Client>,
+    /// Who changes the table, when that is not who looks things up.
+    writer: Option<Place>,
 }
 
 impl Remote {
     /// `kind:rest`, served by the type's own program.
-    pub(crate) fn open(
-        remote: &RemoteType,
-        rest: &str,
-        settings: &Settings,
-        flags: Flags,
-    ) -> Result<Self, Error> {
+    pub(crate) fn open(remote: &RemoteType, rest: &str, settings: &Settings, flags: Flags) -> Result<Self, Error> {
         let kind = remote.name;
         if flags.contains(Flags::NO_UNAUTH) && !remote.authenticated {
             let reason = format!("{kind} map is not allowed for security sensitive data");
@@ -103,7 +100,12 @@ impl Remote {
     /// `name` is the table behind `proxy:`.
     pub(crate) fn behind_proxymap(name: &str, settings: &Settings, flags: Flags) -> Result<Self, Error> {
         let fixed = is_fixed(name)?;
-        Ok(Self::new("proxymap", &settings.proxymap_service, name.to_owned(), fixed, settings, flags))
+        let remote = Self::new("proxymap", &settings.proxymap_service, name.to_owned(), fixed, settings, flags);
+        let writer = match &remote.place {
+            Place::Socket(path) => Some(Place::Socket(path.with_file_name(&settings.proxywrite_service))),
+            Place::Program { .. } => None,
+        };
+        Ok(Self { writer, ..remote })
     }
 
     fn new(program: &str, service: &str, table: String, fixed: bool, settings: &Settings, flags: Flags) -> Self {
@@ -118,7 +120,7 @@ impl Remote {
                 (Place::Program { program, config_directory: config_directory.clone() }, None)
             }
         };
-        Self { place, timeout: settings.server_timeout, table, flags, fixed, client }
+        Self { place, timeout: settings.server_timeout, table, flags, fixed, client, writer: None }
     }
 
     fn request(&self, key: &[u8], operation: Operation) -> Request {
@@ -127,29 +129,29 @@ impl Remote {
         Request { table: self.table.clone(), flags: flags.bits(), key: key.into(), operation }
     }
 
-    fn ask(&self, request: &Request) -> Outcome {
+    fn ask(&self, place: &Place, request: &Request) -> Outcome {
         let process = std::process::id();
         SERVERS.with_borrow_mut(|servers| {
             // A connection that was made before a fork belongs to the parent.
             servers.retain(|_, server| server.process == process);
             // A server that was replaced since the last question is found again; one try, lest a time limit is doubled.
             for fresh in [false, true] {
-                let known = servers.remove(&self.place);
+                let known = servers.remove(place);
                 let is_known = known.is_some();
                 let mut server = match known {
                     Some(server) if !fresh => server,
-                    _ => Server::reach(&self.place, self.timeout)?,
+                    _ => Server::reach(place, self.timeout)?,
                 };
                 match server.client.ask(request.clone()) {
                     Ok(outcome) => {
-                        servers.insert(self.place.clone(), server);
+                        servers.insert(place.clone(), server);
                         return outcome;
                     }
                     Err(error) if is_known && !matches!(error, ipc::Error::Timeout) => {}
-                    Err(error) => return Err(format!("table server {}: {error}", self.place)),
+                    Err(error) => return Err(format!("table server {place}: {error}")),
                 }
             }
-            Err(format!("lost connection with the table server {}", self.place))
+            Err(format!("lost connection with the table server {place}"))
         })
     }
 }
@@ -166,7 +168,7 @@ impl Source for Remote {
         if key.len() > ipc::table::MAX_KEY {
             return Ok(None);
         }
-        self.ask(&self.request(key, Operation::Lookup)).map_err(Fault)
+        self.ask(&self.place, &self.request(key, Operation::Lookup)).map_err(Fault)
     }
 
     fn is_remote(&self) -> bool {
@@ -187,7 +189,8 @@ impl Source for Remote {
 
     fn change(&self, key: &[u8], value: Option<&[u8]>) -> Option<Result<bool, Fault>> {
         let operation = value.map_or(Operation::Delete, |value| Operation::Update(value.into()));
-        Some(self.ask(&self.request(key, operation)).map(|found| found.is_some()).map_err(Fault))
+        let place = self.writer.as_ref().unwrap_or(&self.place);
+        Some(self.ask(place, &self.request(key, operation)).map(|found| found.is_some()).map_err(Fault))
     }
 
     fn is_fixed(&self) -> bool {
