@@ -218,8 +218,7 @@ impl Mapping {
         if maps.is_empty() || address.is_empty() {
             return Ok(Vec::new());
         }
-        let is_local = |domain: &[u8]| self.own.is_origin_or_local(domain);
-        let query = AddressQuery { strategy: Strategy::DEFAULT, delimiters: &self.delimiters, is_local: &is_local };
+        let query = AddressQuery { strategy: Strategy::DEFAULT, delimiters: &self.delimiters, is_local: &self.own };
         let hit = match maps.lookup_address(address, &query).await {
             Ok(Some(hit)) => hit,
             Ok(None) => return Ok(Vec::new()),

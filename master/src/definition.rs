@@ -30,8 +30,16 @@ pub(crate) struct Definition {
 
 /// Services that we need and that the `master.cf` of an old installation does not list.
 const BUILT_IN: &str = "\
-resolver  unix        -  -  n  -  -  resolver
-postlog   unix-dgram  n  -  n  -  1  postlogd
+resolver         unix        -  -  n  -  -  resolver
+postlog          unix-dgram  n  -  n  -  1  postlogd
+table-ldap       unix        -  -  n  -  -  table-ldap
+table-memcache   unix        -  -  n  -  -  table-memcache
+table-mongodb    unix        -  -  n  -  -  table-mongodb
+table-mysql      unix        -  -  n  -  -  table-mysql
+table-pgsql      unix        -  -  n  -  -  table-pgsql
+table-redis      unix        -  -  n  -  -  table-redis
+table-socketmap  unix        -  -  n  -  -  table-socketmap
+table-sqlite     unix        -  -  n  -  -  table-sqlite
 ";
 
 /// All services to offer, in the order of `master.cf`, the built-in ones last. Entries without a program get a line in
@@ -56,12 +64,20 @@ pub(crate) fn all(
     };
     master_cf.services.iter().try_for_each(&mut offer)?;
     for mut entry in MasterCf::parse(BUILT_IN)?.services {
-        let (name, wanted) = match entry.command.as_str() {
-            "postlogd" => (&settings.postlog_service, settings.has_maillog_file),
-            _ => (&settings.resolver_service, true),
+        let wanted = match entry.command.as_str() {
+            "postlogd" => {
+                entry.name.clone_from(&settings.postlog_service);
+                settings.has_maillog_file
+            }
+            "resolver" => {
+                entry.name.clone_from(&settings.resolver_service);
+                true
+            }
+            // Tables' servers are found by the names of their programs, where these are installed.
+            _ => true,
         };
-        entry.name.clone_from(name);
-        if wanted && master_cf.find(name, entry.kind).is_none() && executable(settings, &entry.command).is_some() {
+        if wanted && master_cf.find(&entry.name, entry.kind).is_none() && executable(settings, &entry.command).is_some()
+        {
             offer(&entry)?;
         }
     }

@@ -51,7 +51,7 @@ pub(crate) struct Conversation {
 }
 
 impl Conversation {
-    pub(crate) fn new(service: Rc<Smtpd>, stream: Stream, peer: Peer, worker: Worker) -> Conversation {
+    pub(crate) async fn new(service: Rc<Smtpd>, stream: Stream, peer: Peer, worker: Worker) -> Conversation {
         let settings = &service.settings;
         let now = Instant::now();
         let deadline = Deadline::new(settings.timeout, settings.per_request_deadline, settings.minimum_rate, now);
@@ -60,8 +60,8 @@ impl Conversation {
             // Programs write a whole dialogue into `sendmail -bs` at once, and may: there is nobody to smuggle past.
             Rc::make_mut(&mut protocol).forbid_unauth_pipelining = false;
         }
-        let discarded = service.discarded(&peer);
-        let session = Session::new(protocol, peer.display.clone(), service.bare_newline(&peer), discarded);
+        let discarded = service.discarded(&peer).await;
+        let session = Session::new(protocol, peer.display.clone(), service.bare_newline(&peer).await, discarded);
         Conversation {
             session,
             peer: Rc::new(peer),
@@ -237,7 +237,7 @@ impl Conversation {
                 recipient: self.first_recipient.as_ref().map(|address| address.as_slice()).unwrap_or_default(),
                 hostname: &settings.protocol.hostname,
             };
-            let footer = self.service.footers.of(&reply, &facts);
+            let footer = self.service.footers.of(&reply, &facts).await;
             self.output.extend_from_slice(&finish_reply(&reply, settings.protocol.soft_bounce, footer.as_ref()));
             self.output.extend_from_slice(b"\r\n");
         }

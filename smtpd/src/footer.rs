@@ -36,11 +36,11 @@ impl Footers {
     }
 
     /// The footer for a reply, when it gets one.
-    pub(crate) fn of(&self, reply: &[u8], facts: &Facts<'_>) -> Option<Footer> {
+    pub(crate) async fn of(&self, reply: &[u8], facts: &Facts<'_>) -> Option<Footer> {
         if !matches!(reply.first(), Some(b'4' | b'5')) || (self.text.is_empty() && self.maps.is_empty()) {
             return None;
         }
-        let found = match self.maps.lookup_blocking(reply) {
+        let found = match self.maps.lookup(reply).await {
             Ok(found) => found.map(|hit| String::from_utf8_lossy(&hit.value).into_owned()),
             Err(_) => None,
         };

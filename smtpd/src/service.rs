@@ -96,7 +96,7 @@ impl SessionService for Smtpd {
             }
             Client::Unix { stream, .. } | Client::StandAlone { stream } => (Stream::Unix(stream), Peer::stand_alone()),
         };
-        Conversation::new(self, stream, peer, worker).run().await;
+        Conversation::new(self, stream, peer, worker).await.run().await;
     }
 
     fn reload_needed(&self) -> bool {
@@ -132,9 +132,9 @@ fn root(config: &Config) -> Result<PathBuf, StartError> {
 
 impl Smtpd {
     /// `smtpd_forbid_bare_newline` for a client.
-    pub(crate) fn bare_newline(&self, peer: &Peer) -> BareNewline {
+    pub(crate) async fn bare_newline(&self, peer: &Peer) -> BareNewline {
         let (name, address) = (peer.name.as_bytes(), peer.address.to_string());
-        match self.bare_newline_exclusions.matches_host_blocking(name, address.as_bytes()) {
+        match self.bare_newline_exclusions.matches_host(name, address.as_bytes()).await {
             Ok(true) => BareNewline::Allow,
             // Failing lookups exempt nobody.
             Ok(false) | Err(_) => self.settings.bare_newline,
@@ -142,9 +142,9 @@ impl Smtpd {
     }
 
     /// The EHLO keywords that a client is not offered.
-    pub(crate) fn discarded(&self, peer: &Peer) -> Keywords {
+    pub(crate) async fn discarded(&self, peer: &Peer) -> Keywords {
         let mut discarded = self.settings.discard_keywords;
-        if let Ok(Some(hit)) = self.discard_keyword_maps.lookup_blocking(peer.address.to_string().as_bytes()) {
+        if let Ok(Some(hit)) = self.discard_keyword_maps.lookup(peer.address.to_string().as_bytes()).await {
             let text = String::from_utf8_lossy(&hit.value);
             discarded = settings::keywords(&text, "smtpd_discard_ehlo_keyword_address_maps");
         }

@@ -100,7 +100,7 @@ impl Lookup for World {
         let query = AddressQuery {
             strategy: Strategy::ACCESS | parents,
             delimiters: &self.delimiters,
-            is_local: &|domain| self.routing.classes().is_origin_or_local(domain),
+            is_local: self.routing.classes(),
         };
         let found = self.access[table].lookup_address(&address, &query).await;
         found.map(|hit| hit.map(|hit| hit.value)).map_err(|_| TableFailure)

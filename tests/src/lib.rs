@@ -10,6 +10,7 @@ pub mod instance;
 pub mod log;
 pub mod machine;
 pub mod ports;
+pub mod servers;
 pub mod sink;
 pub mod suite;
 pub mod tls;
@@ -18,6 +19,7 @@ pub use client::SmtpClient;
 pub use instance::Instance;
 pub use log::Log;
 pub use machine::Machine;
+pub use servers::Server;
 pub use sink::Sink;
 pub use suite::Suite;
 

@@ -17,6 +17,7 @@ pub mod qmgr;
 pub mod resolver;
 pub mod rewrite;
 pub mod showq;
+pub mod table;
 pub mod tlsmgr;
 
 pub use connection::Connection;

@@ -1,11 +1,12 @@
 //! Address classes: who is responsible for a domain.
 
 use std::net::IpAddr;
+use std::pin::Pin;
 
 use bstr::ByteSlice;
 use config::Config;
 use ipc::rewrite::Class;
-use tables::{Kind, LookupError, MatchList};
+use tables::{Kind, LocalDomains, LookupError, MatchList};
 
 use crate::Error;
 
@@ -53,7 +54,7 @@ impl Classes {
         self.local.matches(domain.as_bytes()).await
     }
 
-    /// As [`Classes::is_local`], for key searches that need an answer at once.
+    /// As [`Classes::is_local`], for blocking programs.
     ///
     /// # Errors
     /// A list that could not be read.
@@ -62,17 +63,6 @@ impl Classes {
             Some(address) => Ok(self.own_addresses.contains(&address)),
             None => self.local.matches_blocking(domain.as_bytes()),
         }
-    }
-
-    /// True when mail for bare local parts belongs to this domain: `$myorigin`, or local.
-    ///
-    /// # Errors
-    /// A list that could not be read.
-    pub fn is_origin_or_local(&self, domain: &[u8]) -> Result<bool, LookupError> {
-        if domain.eq_ignore_ascii_case(self.myorigin.as_bytes()) {
-            return Ok(true);
-        }
-        self.is_local_blocking(&domain.to_str_lossy())
     }
 
     /// The class of a domain.
@@ -107,6 +97,29 @@ impl Classes {
         [&self.local, &self.virtual_alias, &self.virtual_mailbox, &self.relay]
             .into_iter()
             .find_map(MatchList::changed_table)
+    }
+}
+
+/// Mail for bare local parts belongs to these domains: `$myorigin`, and the local ones.
+impl LocalDomains for Classes {
+    fn contains(&self, domain: &[u8]) -> Result<bool, LookupError> {
+        if domain.eq_ignore_ascii_case(self.myorigin.as_bytes()) {
+            return Ok(true);
+        }
+        self.is_local_blocking(&domain.to_str_lossy())
+    }
+
+    fn is_remote(&self) -> bool {
+        self.local.is_remote()
+    }
+
+    fn contains_later<'a>(&'a self, domain: &'a [u8]) -> Pin<Box<dyn Future<Output = Result<bool, LookupError>> + 'a>> {
+        Box::pin(async move {
+            if domain.eq_ignore_ascii_case(self.myorigin.as_bytes()) {
+                return Ok(true);
+            }
+            self.is_local(&domain.to_str_lossy()).await
+        })
     }
 }
 

@@ -112,11 +112,7 @@ impl Recipients {
     /// # Errors
     /// A table that cannot be asked now: a temporary error.
     pub async fn exists(&self, address: &[u8], route: &Route, classes: &Classes) -> Result<Verdict, LookupError> {
-        let query = AddressQuery {
-            strategy: Strategy::DEFAULT,
-            delimiters: &self.delimiters,
-            is_local: &|domain| classes.is_origin_or_local(domain),
-        };
+        let query = AddressQuery { strategy: Strategy::DEFAULT, delimiters: &self.delimiters, is_local: classes };
         for maps in &self.rewriting {
             if !maps.is_empty() && maps.lookup_address(address, &query).await?.is_some() {
                 return Ok(Verdict::Known);

@@ -152,11 +152,7 @@ impl Resolver {
         if let Some(value) = self.transport_table.lookup(&recipient).await? {
             override_with(&mut route, &value, &domain);
         }
-        let query = AddressQuery {
-            strategy: Strategy::DEFAULT,
-            delimiters: &self.delimiters,
-            is_local: &|domain| self.classes.is_origin_or_local(domain),
-        };
+        let query = AddressQuery { strategy: Strategy::DEFAULT, delimiters: &self.delimiters, is_local: &self.classes };
         if !self.relocated.is_empty()
             && let Some(moved) = self.relocated.lookup_address(&recipient, &query).await?
         {

@@ -67,7 +67,8 @@ impl TransportTable {
         if self.maps.is_empty() {
             return Ok(None);
         }
-        let query = AddressQuery { strategy: self.strategy, delimiters: &self.delimiters, is_local: &|_| Ok(false) };
+        let query =
+            AddressQuery { strategy: self.strategy, delimiters: &self.delimiters, is_local: &|_: &[u8]| Ok(false) };
         if let Some(hit) = self.maps.lookup_address(recipient, &query).await? {
             return Ok(Some(hit.value));
         }

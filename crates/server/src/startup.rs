@@ -155,6 +155,7 @@ impl Boot {
             unprivileged: arguments.unprivileged,
         };
         if !arguments.stand_alone {
+            ipc::table::use_sockets();
             boot.take_descriptors(arguments.listeners)?;
             boot.hear_master()?;
         }

@@ -1,10 +1,13 @@
 //! The forms under which a mail address is looked up: with its extension, without, by local part, by domain.
 
+use std::pin::Pin;
+
 use bstr::{BStr, BString, ByteSlice};
 
 use crate::error::LookupError;
 use crate::keys;
 use crate::maps::{Hit, Maps};
+use crate::table::{Patience, at_once};
 
 /// Which forms of the address are tried; combine with `|`. They are tried in the order of the constants.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -52,15 +55,39 @@ impl std::ops::BitOr for Strategy {
     }
 }
 
+/// Whether a domain is `$myorigin`, in `$mydestination` or one of the machine's literals. Functions are such lists, too.
+pub trait LocalDomains {
+    /// Whether it is one of them.
+    ///
+    /// # Errors
+    /// A table on the way has no answer now.
+    fn contains(&self, domain: &[u8]) -> Result<bool, LookupError>;
+
+    /// Whether an answer may take a wait.
+    fn is_remote(&self) -> bool {
+        false
+    }
+
+    /// [`Self::contains`] for the event loop; asked where [`Self::is_remote`] holds.
+    fn contains_later<'a>(&'a self, domain: &'a [u8]) -> Pin<Box<dyn Future<Output = Result<bool, LookupError>> + 'a>> {
+        Box::pin(std::future::ready(self.contains(domain)))
+    }
+}
+
+impl<F: Fn(&[u8]) -> Result<bool, LookupError>> LocalDomains for F {
+    fn contains(&self, domain: &[u8]) -> Result<bool, LookupError> {
+        self(domain)
+    }
+}
+
 /// What an address lookup needs besides the address.
 pub struct AddressQuery<'a> {
     /// The forms to try.
     pub strategy: Strategy,
     /// `recipient_delimiter` and its exceptions.
     pub delimiters: &'a address::Delimiters,
-    /// Whether a domain is `$myorigin`, in `$mydestination` or one of the machine's literals; asked at most once and
-    /// only with the `..._IF_LOCAL` forms.
-    pub is_local: &'a dyn Fn(&[u8]) -> Result<bool, LookupError>,
+    /// Our own domains; asked at most once and only with the `..._IF_LOCAL` forms.
+    pub is_local: &'a dyn LocalDomains,
 }
 
 /// What was found for an address.
@@ -81,26 +108,27 @@ pub struct AddressHit<'a> {
 struct Search<'a> {
     maps: &'a Maps,
     key: Vec<u8>,
+    patience: Patience,
 }
 
 impl<'a> Search<'a> {
-    fn form(&mut self, localpart: &[u8], rest: &[u8], partial: bool) -> Result<Option<Hit<'a>>, LookupError> {
+    async fn form(&mut self, localpart: &[u8], rest: &[u8], partial: bool) -> Result<Option<Hit<'a>>, LookupError> {
         if !address::is_dot_string(localpart) {
             self.key.clear();
             address::put_quoted(&mut self.key, localpart);
             self.key.extend_from_slice(rest);
-            if let Some(hit) = self.plain(partial)? {
+            if let Some(hit) = self.plain(partial).await? {
                 return Ok(Some(hit));
             }
         }
         self.key.clear();
         self.key.extend_from_slice(localpart);
         self.key.extend_from_slice(rest);
-        self.plain(partial)
+        self.plain(partial).await
     }
 
-    fn plain(&mut self, partial: bool) -> Result<Option<Hit<'a>>, LookupError> {
-        if partial { self.maps.lookup_partial_blocking(&self.key) } else { self.maps.lookup_blocking(&self.key) }
+    async fn plain(&mut self, partial: bool) -> Result<Option<Hit<'a>>, LookupError> {
+        self.maps.find(&self.key, partial, self.patience).await
     }
 
     fn hit(self, hit: Hit<'a>, extension: Option<&[u8]>) -> Option<AddressHit<'a>> {
@@ -119,11 +147,20 @@ impl Maps {
         address: &[u8],
         query: &AddressQuery<'_>,
     ) -> Result<Option<AddressHit<'_>>, LookupError> {
+        at_once(self.search_address(address, query, Patience::Blocks))
+    }
+
+    async fn search_address(
+        &self,
+        address: &[u8],
+        query: &AddressQuery<'_>,
+        patience: Patience,
+    ) -> Result<Option<AddressHit<'_>>, LookupError> {
         if address.is_empty() || self.is_empty() {
             return Ok(None);
         }
         let strategy = query.strategy;
-        let mut search = Search { maps: self, key: Vec::with_capacity(address.len() + 2) };
+        let mut search = Search { maps: self, key: Vec::with_capacity(address.len() + 2), patience };
         let (localpart, at_domain) = match address.rfind_byte(b'@') {
             Some(at) => address.split_at(at),
             None => (address, &b""[..]),
@@ -134,13 +171,13 @@ impl Maps {
         };
 
         if strategy.contains(Strategy::FULL)
-            && let Some(hit) = search.form(localpart, at_domain, false)?
+            && let Some(hit) = search.form(localpart, at_domain, false).await?
         {
             return Ok(search.hit(hit, None));
         }
         if strategy.contains(Strategy::WITHOUT_EXTENSION)
             && extension.is_some()
-            && let Some(hit) = search.form(user, at_domain, true)?
+            && let Some(hit) = search.form(user, at_domain, true).await?
         {
             return Ok(search.hit(hit, extension));
         }
@@ -151,17 +188,22 @@ impl Maps {
             }
             let is_local = match local {
                 Some(known) => known,
-                None => (query.is_local)(&at_domain[1..])?,
+                None if patience == Patience::Waits && query.is_local.is_remote() => {
+                    query.is_local.contains_later(&at_domain[1..]).await?
+                }
+                None => query.is_local.contains(&at_domain[1..])?,
             };
             local = Some(is_local);
-            if is_local && let Some((hit, without)) = localpart_forms(&mut search, localpart, user, extension, rest)? {
+            if is_local
+                && let Some((hit, without)) = localpart_forms(&mut search, localpart, user, extension, rest).await?
+            {
                 return Ok(search.hit(hit, without));
             }
         }
         if strategy.contains(Strategy::AT_DOMAIN) && !at_domain.is_empty() {
             search.key.clear();
             search.key.extend_from_slice(at_domain);
-            if let Some(hit) = search.plain(true)? {
+            if let Some(hit) = search.plain(true).await? {
                 return Ok(search.hit(hit, extension));
             }
         }
@@ -171,21 +213,21 @@ impl Maps {
                 if number > 0 && !parents && !strategy.contains(Strategy::DOT_PARENTS) {
                     break;
                 }
-                if let Some(hit) = self.lookup_partial_blocking(key.bytes)? {
+                if let Some(hit) = self.find(key.bytes, true, patience).await? {
                     search.key = key.bytes.to_vec();
                     return Ok(search.hit(hit, extension));
                 }
             }
         }
         if strategy.contains(Strategy::LOCALPART_AT)
-            && let Some((hit, without)) = localpart_forms(&mut search, localpart, user, extension, b"@")?
+            && let Some((hit, without)) = localpart_forms(&mut search, localpart, user, extension, b"@").await?
         {
             return Ok(search.hit(hit, without));
         }
         Ok(None)
     }
 
-    /// [`Self::lookup_address_blocking`] for the event loop. Local tables answer at once.
+    /// [`Self::lookup_address_blocking`] for the event loop: waits for tables that other processes serve.
     ///
     /// # Errors
     /// As [`Self::lookup_address_blocking`].
@@ -194,7 +236,7 @@ impl Maps {
         address: &[u8],
         query: &AddressQuery<'_>,
     ) -> Result<Option<AddressHit<'_>>, LookupError> {
-        self.lookup_address_blocking(address, query)
+        self.search_address(address, query, Patience::Waits).await
     }
 
     /// Looks a domain and its parents up (`check_helo_access`, ...): the whole name in every table, parents in fixed ones.
@@ -202,7 +244,7 @@ impl Maps {
     /// # Errors
     /// As [`Self::lookup_blocking`].
     pub fn lookup_domain_blocking(&self, name: &[u8], parents: bool) -> Result<Option<Hit<'_>>, LookupError> {
-        self.first(keys::domain(name, parents))
+        at_once(self.first(keys::domain(name, parents), Patience::Blocks))
     }
 
     /// Looks an address (text form) and its networks up (`check_client_access`).
@@ -210,7 +252,7 @@ impl Maps {
     /// # Errors
     /// As [`Self::lookup_blocking`].
     pub fn lookup_network_blocking(&self, address: &[u8]) -> Result<Option<Hit<'_>>, LookupError> {
-        self.first(keys::network(address))
+        at_once(self.first(keys::network(address), Patience::Blocks))
     }
 
     /// [`Self::lookup_domain_blocking`] for the event loop.
@@ -218,7 +260,7 @@ impl Maps {
     /// # Errors
     /// As [`Self::lookup_blocking`].
     pub async fn lookup_domain(&self, name: &[u8], parents: bool) -> Result<Option<Hit<'_>>, LookupError> {
-        self.first(keys::domain(name, parents))
+        self.first(keys::domain(name, parents), Patience::Waits).await
     }
 
     /// [`Self::lookup_network_blocking`] for the event loop.
@@ -226,13 +268,16 @@ impl Maps {
     /// # Errors
     /// As [`Self::lookup_blocking`].
     pub async fn lookup_network(&self, address: &[u8]) -> Result<Option<Hit<'_>>, LookupError> {
-        self.first(keys::network(address))
+        self.first(keys::network(address), Patience::Waits).await
     }
 
-    fn first<'k>(&self, keys: impl Iterator<Item = keys::Key<'k>>) -> Result<Option<Hit<'_>>, LookupError> {
+    async fn first<'k>(
+        &self,
+        keys: impl Iterator<Item = keys::Key<'k>>,
+        patience: Patience,
+    ) -> Result<Option<Hit<'_>>, LookupError> {
         for key in keys {
-            let hit =
-                if key.partial { self.lookup_partial_blocking(key.bytes)? } else { self.lookup_blocking(key.bytes)? };
+            let hit = self.find(key.bytes, key.partial, patience).await?;
             if hit.is_some() {
                 return Ok(hit);
             }
@@ -245,18 +290,18 @@ impl Maps {
 type LocalpartHit<'a, 'k> = Option<(Hit<'a>, Option<&'k [u8]>)>;
 
 /// `user+extension` and `user`, each followed by `rest`.
-fn localpart_forms<'a, 'k>(
+async fn localpart_forms<'a, 'k>(
     search: &mut Search<'a>,
     localpart: &[u8],
     user: &[u8],
     extension: Option<&'k [u8]>,
     rest: &[u8],
 ) -> Result<LocalpartHit<'a, 'k>, LookupError> {
-    if let Some(hit) = search.form(localpart, rest, true)? {
+    if let Some(hit) = search.form(localpart, rest, true).await? {
         return Ok(Some((hit, None)));
     }
     if extension.is_some()
-        && let Some(hit) = search.form(user, rest, true)?
+        && let Some(hit) = search.form(user, rest, true).await?
     {
         return Ok(Some((hit, extension)));
     }

@@ -22,8 +22,8 @@ pub enum Error {
         /// The word before the colon.
         kind: String,
     },
-    /// A type that is served by a program of its own that does not exist yet.
-    #[error("table type {kind} is not available yet")]
+    /// A type that the reference has on some systems and that has no place here.
+    #[error("table type {kind} is not available")]
     NotAvailable {
         /// The word before the colon.
         kind: String,

@@ -38,6 +38,18 @@ impl Flags {
         Self(self.0 & !other.0)
     }
 
+    /// The flags as a number, for the way to a table server.
+    #[must_use]
+    pub fn bits(self) -> u16 {
+        self.0
+    }
+
+    /// The flags that [`Self::bits`] made a number of; bits that mean nothing are left out.
+    #[must_use]
+    pub fn from_bits(bits: u16) -> Self {
+        Self(bits & 0xff)
+    }
+
     /// The names in the style of the reference's "table ... has changed" log line: `0,lock|fold_fix|utf8_request`.
     #[must_use]
     pub fn log_names(self) -> String {

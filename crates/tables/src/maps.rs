@@ -10,7 +10,7 @@ use crate::flags::Flags;
 use crate::list;
 use crate::open;
 use crate::settings::Settings;
-use crate::table::{Owner, Table, shown};
+use crate::table::{Owner, Patience, Table, at_once, shown};
 
 /// A value and the table that gave it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,7 +114,7 @@ impl Maps {
     /// # Errors
     /// A table has no answer now (logged here): a temporary error.
     pub fn lookup_blocking(&self, key: &[u8]) -> Result<Option<Hit<'_>>, LookupError> {
-        self.find(key, false)
+        at_once(self.find(key, false, Patience::Blocks))
     }
 
     /// Looks a derived key (a parent domain, a network, an address without extension) up: pattern tables are passed over.
@@ -122,15 +122,15 @@ impl Maps {
     /// # Errors
     /// As [`Self::lookup_blocking`].
     pub fn lookup_partial_blocking(&self, key: &[u8]) -> Result<Option<Hit<'_>>, LookupError> {
-        self.find(key, true)
+        at_once(self.find(key, true, Patience::Blocks))
     }
 
-    /// [`Self::lookup_blocking`] for the event loop. Local tables answer at once.
+    /// [`Self::lookup_blocking`] for the event loop: waits for tables that other processes serve. Local tables answer at once.
     ///
     /// # Errors
     /// As [`Self::lookup_blocking`].
     pub async fn lookup(&self, key: &[u8]) -> Result<Option<Hit<'_>>, LookupError> {
-        self.find(key, false)
+        self.find(key, false, Patience::Waits).await
     }
 
     /// [`Self::lookup_partial_blocking`] for the event loop.
@@ -138,10 +138,15 @@ impl Maps {
     /// # Errors
     /// As [`Self::lookup_blocking`].
     pub async fn lookup_partial(&self, key: &[u8]) -> Result<Option<Hit<'_>>, LookupError> {
-        self.find(key, true)
+        self.find(key, true, Patience::Waits).await
     }
 
-    fn find(&self, key: &[u8], partial: bool) -> Result<Option<Hit<'_>>, LookupError> {
+    pub(crate) async fn find(
+        &self,
+        key: &[u8],
+        partial: bool,
+        patience: Patience,
+    ) -> Result<Option<Hit<'_>>, LookupError> {
         // An empty key comes from a partial address; `static:` and patterns would answer it with nonsense.
         if key.is_empty() {
             return Ok(None);
@@ -158,7 +163,7 @@ impl Maps {
             if partial && !table.is_fixed() {
                 continue;
             }
-            match table.lookup(key) {
+            match table.ask(key, patience).await {
                 Ok(None) => {}
                 Ok(Some(value)) if value.is_empty() && !self.flags.contains(Flags::EMPTY_VALUES) => {
                     log::warning!("{} lookup of {} returns an empty string result", self.title, shown(key));

@@ -18,7 +18,7 @@ use crate::keys;
 use crate::list;
 use crate::open;
 use crate::settings::Settings;
-use crate::table::{Table, shown};
+use crate::table::{Patience, Table, at_once, shown};
 
 /// Most elements of a list, files included.
 const MOST_ELEMENTS: usize = 1_000_000;
@@ -59,6 +59,7 @@ pub struct MatchList {
     kind: Kind,
     parent: bool,
     utf8: bool,
+    remote: bool,
     patterns: Vec<Pattern>,
 }
 
@@ -100,9 +101,17 @@ impl MatchList {
         kind: Kind,
         parent_domain_matches_subdomains: bool,
     ) -> Result<Self, Error> {
-        let mut list =
-            Self { title, kind, parent: parent_domain_matches_subdomains, utf8: settings.utf8, patterns: Vec::new() };
+        let mut list = Self {
+            title,
+            kind,
+            parent: parent_domain_matches_subdomains,
+            utf8: settings.utf8,
+            remote: false,
+            patterns: Vec::new(),
+        };
         list.add(spec, settings, true, 0)?;
+        list.remote =
+            list.patterns.iter().any(|pattern| matches!(&pattern.element, Element::Table(table) if table.is_remote()));
         Ok(list)
     }
 
@@ -185,12 +194,18 @@ impl MatchList {
         self.patterns.is_empty()
     }
 
+    /// Whether an answer may take a wait: a table of the list is served by another process.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        self.remote
+    }
+
     /// Whether a domain or string is on the list.
     ///
     /// # Errors
     /// A table on the way has no answer (logged here): a temporary error.
     pub fn matches_blocking(&self, name: &[u8]) -> Result<bool, LookupError> {
-        self.search(name, b"")
+        self.search_blocking(name, b"")
     }
 
     /// Whether a host is on the list by its name or its address (text form, no brackets). Either may be empty.
@@ -198,7 +213,7 @@ impl MatchList {
     /// # Errors
     /// As [`Self::matches_blocking`].
     pub fn matches_host_blocking(&self, name: &[u8], address: &[u8]) -> Result<bool, LookupError> {
-        self.search(name, address)
+        self.search_blocking(name, address)
     }
 
     /// [`Self::matches_blocking`] for the event loop.
@@ -206,7 +221,7 @@ impl MatchList {
     /// # Errors
     /// As [`Self::matches_blocking`].
     pub async fn matches(&self, name: &[u8]) -> Result<bool, LookupError> {
-        self.search(name, b"")
+        self.search(name, b"").await
     }
 
     /// [`Self::matches_host_blocking`] for the event loop.
@@ -214,32 +229,43 @@ impl MatchList {
     /// # Errors
     /// As [`Self::matches_blocking`].
     pub async fn matches_host(&self, name: &[u8], address: &[u8]) -> Result<bool, LookupError> {
-        self.search(name, address)
+        self.search(name, address).await
     }
 
-    fn search(&self, name: &[u8], address: &[u8]) -> Result<bool, LookupError> {
+    fn search_blocking(&self, name: &[u8], address: &[u8]) -> Result<bool, LookupError> {
+        fold::with_folded(name, self.utf8, |name| at_once(self.search_folded(name, address, Patience::Blocks)))
+    }
+
+    async fn search(&self, name: &[u8], address: &[u8]) -> Result<bool, LookupError> {
+        if !self.remote {
+            return self.search_blocking(name, address);
+        }
+        self.search_folded(&fold::fold(name, self.utf8), address, Patience::Waits).await
+    }
+
+    async fn search_folded(&self, name: &[u8], address: &[u8], patience: Patience) -> Result<bool, LookupError> {
         let parsed = if self.kind == Kind::Hosts { cidr::parse_address(address) } else { None };
-        fold::with_folded(name, self.utf8, |name| {
-            for pattern in &self.patterns {
-                let found = match &pattern.element {
-                    Element::Text(text) => self.text_matches(text, name, address),
-                    Element::Network(network) => parsed.is_some_and(|parsed| network.contains(parsed)),
-                    Element::Table(table) => self.table_matches(table, name, address).inspect_err(|error| {
+        for pattern in &self.patterns {
+            let found = match &pattern.element {
+                Element::Text(text) => self.text_matches(text, name, address),
+                Element::Network(network) => parsed.is_some_and(|parsed| network.contains(parsed)),
+                Element::Table(table) => {
+                    self.table_matches(table, name, address, patience).await.inspect_err(|error| {
                         log::warning!("{}: {error}", self.title);
-                    })?,
-                    Element::Broken { name: table, reason } => {
-                        let key = shown(if name.is_empty() { address } else { name });
-                        let error = LookupError { table: table.clone(), key, reason: reason.clone() };
-                        log::warning!("{}: {error}", self.title);
-                        return Err(error);
-                    }
-                };
-                if found {
-                    return Ok(pattern.matches);
+                    })?
                 }
+                Element::Broken { name: table, reason } => {
+                    let key = shown(if name.is_empty() { address } else { name });
+                    let error = LookupError { table: table.clone(), key, reason: reason.clone() };
+                    log::warning!("{}: {error}", self.title);
+                    return Err(error);
+                }
+            };
+            if found {
+                return Ok(pattern.matches);
             }
-            Ok(false)
-        })
+        }
+        Ok(false)
     }
 
     fn text_matches(&self, text: &[u8], name: &[u8], address: &[u8]) -> bool {
@@ -256,21 +282,27 @@ impl MatchList {
         }
     }
 
-    fn table_matches(&self, table: &Table, name: &[u8], address: &[u8]) -> Result<bool, LookupError> {
+    async fn table_matches(
+        &self,
+        table: &Table,
+        name: &[u8],
+        address: &[u8],
+        patience: Patience,
+    ) -> Result<bool, LookupError> {
         match self.kind {
-            Kind::Strings => return Ok(!name.is_empty() && table.lookup(name)?.is_some()),
+            Kind::Strings => return Ok(!name.is_empty() && table.ask(name, patience).await?.is_some()),
             Kind::Domains | Kind::Hosts => {
                 for key in keys::domain(name, self.parent) {
                     if key.partial && !table.is_fixed() {
                         break;
                     }
-                    if table.lookup(key.bytes)?.is_some() {
+                    if table.ask(key.bytes, patience).await?.is_some() {
                         return Ok(true);
                     }
                 }
             }
         }
-        Ok(self.kind == Kind::Hosts && !address.is_empty() && table.lookup(address)?.is_some())
+        Ok(self.kind == Kind::Hosts && !address.is_empty() && table.ask(address, patience).await?.is_some())
     }
 
     /// Whether a table in the list changed, see [`crate::Maps::changed`].

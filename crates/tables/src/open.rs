@@ -10,30 +10,23 @@ use crate::settings::Settings;
 use crate::table::{Source, Table};
 use crate::types;
 
-/// Types that programs of their own will serve.
-const REMOTE: &[&str] = &[
-    "ldap",
-    "mysql",
-    "pgsql",
-    "sqlite",
-    "memcache",
-    "mongodb",
-    "redis",
-    "tcp",
-    "socketmap",
-    "nis",
-    "nisplus",
-    "netinfo",
-];
-
 /// Types that the reference has on some systems and that have no place here.
-const UNAVAILABLE: &[&str] = &["dbm", "sdbm"];
+const UNAVAILABLE: &[&str] = &["dbm", "netinfo", "nis", "nisplus", "sdbm"];
 
-/// Types that can be opened.
+/// Types that are served in the process that asks.
 pub const LOCAL: &[&str] = &[
     "btree", "cdb", "cidr", "debug", "environ", "fail", "hash", "inline", "internal", "lmdb", "pcre", "pipemap",
     "proxy", "randmap", "regexp", "static", "texthash", "unionmap", "unix",
 ];
+
+/// All types that can be opened, sorted, those of table servers included whose programs `is_there`.
+#[must_use]
+pub fn available(is_there: impl Fn(&str) -> bool) -> Vec<&'static str> {
+    let remote = types::remote::REMOTE_TYPES.iter().filter(|remote| is_there(remote.program)).map(|remote| remote.name);
+    let mut all: Vec<&str> = LOCAL.iter().copied().chain(remote).collect();
+    all.sort_unstable();
+    all
+}
 
 thread_local! {
     static OPEN: RefCell<HashMap<(String, Flags, bool), Weak<Table>>> = RefCell::new(HashMap::new());
@@ -98,9 +91,10 @@ pub(crate) fn source(name: &str, settings: &Settings, flags: Flags, utf8: bool) 
         "hash" | "btree" => types::hash::open(rest, settings)?,
         "cdb" => Box::new(types::cdb::Cdb::open(rest)?),
         "proxy" => types::proxy::open(rest, settings, flags)?,
-        kind if REMOTE.contains(&kind) || UNAVAILABLE.contains(&kind) => {
-            return Err(Error::NotAvailable { kind: kind.to_owned() });
-        }
-        kind => return Err(Error::UnknownType { kind: kind.to_owned() }),
+        kind if UNAVAILABLE.contains(&kind) => return Err(Error::NotAvailable { kind: kind.to_owned() }),
+        kind => match types::remote::find(kind) {
+            Some(remote) => Box::new(types::remote::Remote::open(remote, rest, settings, flags)?),
+            None => return Err(Error::UnknownType { kind: kind.to_owned() }),
+        },
     })
 }

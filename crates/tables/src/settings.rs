@@ -1,8 +1,25 @@
 //! The parameters that tables depend on.
 
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
 use config::Config;
 
 use crate::error::Error;
+
+/// How table servers are reached: the programs behind `pgsql:`, `ldap:`, ... and `proxy:`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Servers {
+    /// Over their sockets in this directory (`private`), by daemons under master.
+    Sockets(PathBuf),
+    /// Each is started from `daemon_directory`, for this process alone: tools work without a running suite.
+    Programs {
+        /// `daemon_directory`
+        daemon_directory: PathBuf,
+        /// Of the configuration that the server reads.
+        config_directory: PathBuf,
+    },
+}
 
 /// Read once per program; [`crate::Maps::open`] loads it from the configuration by itself.
 #[derive(Clone, Debug)]
@@ -15,6 +32,14 @@ pub struct Settings {
     pub open_error_is_fatal: bool,
     /// `proxy_read_maps`, the `proxy:` names in it: what `proxy:` may open.
     pub proxy_read_maps: Vec<String>,
+    /// How table servers are reached.
+    pub servers: Servers,
+    /// `table_server_timeout`: how long a lookup waits for a table server.
+    pub server_timeout: Duration,
+    /// `proxymap_service_name`.
+    pub proxymap_service: String,
+    /// `proxywrite_service_name`.
+    pub proxywrite_service: String,
     /// `default_database_type`: what postmap and postalias assume.
     pub default_database_type: String,
 }
@@ -26,6 +51,10 @@ impl Default for Settings {
             lmdb_map_size: 16_777_216,
             open_error_is_fatal: false,
             proxy_read_maps: Vec::new(),
+            servers: Servers::Sockets(PathBuf::from("private")),
+            server_timeout: Duration::from_secs(100),
+            proxymap_service: "proxymap".to_owned(),
+            proxywrite_service: "proxywrite".to_owned(),
             default_database_type: "hash".to_owned(),
         }
     }
@@ -52,9 +81,28 @@ impl Settings {
             lmdb_map_size: usize::try_from(config.long("lmdb_map_size")?).unwrap_or(usize::MAX),
             open_error_is_fatal: config.bool("daemon_table_open_error_is_fatal")?,
             proxy_read_maps: Vec::new(),
+            servers: servers(config)?,
+            server_timeout: config.time("table_server_timeout")?,
+            proxymap_service: config.string("proxymap_service_name")?,
+            proxywrite_service: config.string("proxywrite_service_name")?,
             default_database_type: config.string("default_database_type")?,
         })
     }
+}
+
+fn servers(config: &Config) -> Result<Servers, Error> {
+    if !ipc::table::uses_sockets() {
+        return Ok(Servers::Programs {
+            daemon_directory: PathBuf::from(config.string("daemon_directory")?),
+            config_directory: config.directory().to_owned(),
+        });
+    }
+    // Daemons run in the queue directory, and see nothing else in a jail.
+    let queue_directory = PathBuf::from(config.string("queue_directory")?);
+    let here = std::env::current_dir().ok().and_then(|path| path.canonicalize().ok());
+    let there = queue_directory.canonicalize().ok();
+    let root = if here.is_some() && here == there { Path::new("") } else { &queue_directory };
+    Ok(Servers::Sockets(root.join("private")))
 }
 
 /// The tables of `proxy_read_maps` that are named with `proxy:`, without that.

@@ -1,6 +1,7 @@
 //! One open table: what every type offers, and what is the same for all of them (folding, UTF-8 checks, change checks).
 
 use std::cell::Cell;
+use std::pin::Pin;
 
 use bstr::{BString, ByteSlice};
 
@@ -37,10 +38,38 @@ impl Owner {
     }
 }
 
+/// An answer that may take a wait.
+pub(crate) type LaterAnswer<'a> = Pin<Box<dyn Future<Output = Result<Option<BString>, Fault>> + 'a>>;
+
+/// Whether a search may wait for table servers, or has to have its answer when it returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// On the event loop: lookups of remote tables are awaited.
+    Waits,
+    /// In blocking programs: such lookups block, and nothing is ever pending.
+    Blocks,
+}
+
 /// What a table type implements. Keys arrive folded where the type and the flags ask for it.
 pub(crate) trait Source {
     /// The value of `key`; an empty value is a value here.
     fn lookup(&self, key: &[u8]) -> Result<Option<BString>, Fault>;
+
+    /// Whether an answer may take a wait, so that the event loop has to use [`Self::lookup_later`].
+    fn is_remote(&self) -> bool {
+        false
+    }
+
+    /// [`Self::lookup`] without blocking; asked of remote types only.
+    fn lookup_later<'a>(&'a self, key: &'a [u8]) -> LaterAnswer<'a> {
+        Box::pin(std::future::ready(self.lookup(key)))
+    }
+
+    /// Stores a value in place of one that is there (`Some`), or removes the key (`None`); whether it was there. The outer
+    /// `None`: the type cannot be changed entry by entry.
+    fn change(&self, _key: &[u8], _value: Option<&[u8]>) -> Option<Result<bool, Fault>> {
+        None
+    }
 
     /// Whether keys are fixed strings; pattern tables see the original key only and are never asked for partial keys.
     fn is_fixed(&self) -> bool {
@@ -69,13 +98,16 @@ pub struct Table {
     source: Box<dyn Source>,
     flags: Flags,
     utf8: bool,
+    fixed: bool,
+    remote: bool,
     changed: Cell<bool>,
 }
 
 impl Table {
     pub(crate) fn new(name: String, source: Box<dyn Source>, flags: Flags, utf8: bool) -> Self {
         let utf8 = utf8 && !flags.contains(Flags::NO_UTF8);
-        Self { name, source, flags, utf8, changed: Cell::new(false) }
+        let (fixed, remote) = (source.is_fixed(), source.is_remote());
+        Self { name, source, flags, utf8, fixed, remote, changed: Cell::new(false) }
     }
 
     /// `type:name`, as configured.
@@ -87,7 +119,13 @@ impl Table {
     /// Whether keys are fixed strings (so partial keys make sense) and not patterns.
     #[must_use]
     pub fn is_fixed(&self) -> bool {
-        self.source.is_fixed()
+        self.fixed
+    }
+
+    /// Whether a lookup may take a wait: the table is served by another process.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        self.remote
     }
 
     /// Looks `key` up. An empty value is returned as it is; [`crate::Maps`] decides what it means.
@@ -95,20 +133,61 @@ impl Table {
     /// # Errors
     /// The table has no answer now; a temporary error.
     pub fn lookup(&self, key: &[u8]) -> Result<Option<BString>, LookupError> {
-        if self.utf8 && !key.is_ascii() && key.to_str().is_err() {
-            log::warning!("{} lookup: key \"{}\" is not UTF-8, treated as not found", self.name, shown(key));
+        if self.is_malformed(key) {
             return Ok(None);
         }
-        let folds = if self.source.is_fixed() {
-            !self.flags.contains(Flags::NO_FOLD)
-        } else {
-            self.flags.contains(Flags::FOLD_PATTERNS)
-        };
-        let answer = if folds {
+        let answer = if self.folds() {
             fold::with_folded(key, self.utf8, |key| self.source.lookup(key))
         } else {
             self.source.lookup(key)
         };
+        self.checked(key, answer)
+    }
+
+    /// [`Self::lookup`] for the event loop: waits where the table is served by another process.
+    ///
+    /// # Errors
+    /// As [`Self::lookup`].
+    pub async fn lookup_async(&self, key: &[u8]) -> Result<Option<BString>, LookupError> {
+        self.ask(key, Patience::Waits).await
+    }
+
+    /// Either of the two.
+    pub(crate) async fn ask(&self, key: &[u8], patience: Patience) -> Result<Option<BString>, LookupError> {
+        // Local tables answer at once, without anything being allocated for a wait that does not come.
+        if !self.remote || patience == Patience::Blocks {
+            return self.lookup(key);
+        }
+        if self.is_malformed(key) {
+            return Ok(None);
+        }
+        let folded = if self.folds() { fold::fold(key, self.utf8) } else { key.into() };
+        let answer = self.source.lookup_later(&folded).await;
+        self.checked(key, answer)
+    }
+
+    /// Stores a value in place of one that is there (`Some`), or removes the key (`None`); whether it was there.
+    ///
+    /// # Errors
+    /// The table cannot be changed now; or, as the outer `None`, cannot be changed entry by entry at all.
+    pub fn change(&self, key: &[u8], value: Option<&[u8]>) -> Option<Result<bool, LookupError>> {
+        let folded = if self.folds() { fold::fold(key, self.utf8) } else { key.into() };
+        Some(self.source.change(&folded, value)?.map_err(|fault| self.error(key, &fault.0)))
+    }
+
+    fn is_malformed(&self, key: &[u8]) -> bool {
+        let malformed = self.utf8 && !key.is_ascii() && key.to_str().is_err();
+        if malformed {
+            log::warning!("{} lookup: key \"{}\" is not UTF-8, treated as not found", self.name, shown(key));
+        }
+        malformed
+    }
+
+    fn folds(&self) -> bool {
+        if self.fixed { !self.flags.contains(Flags::NO_FOLD) } else { self.flags.contains(Flags::FOLD_PATTERNS) }
+    }
+
+    fn checked(&self, key: &[u8], answer: Result<Option<BString>, Fault>) -> Result<Option<BString>, LookupError> {
         match answer {
             Ok(None) => Ok(None),
             Ok(Some(value)) => {
@@ -162,4 +241,14 @@ impl Table {
 /// The part of a key that messages show.
 pub(crate) fn shown(key: &[u8]) -> BString {
     key[..key.len().min(SHOWN_KEY)].into()
+}
+
+/// The outcome of a search that was told to block ([`Patience::Blocks`]), which therefore never waits.
+pub(crate) fn at_once<T>(search: impl Future<Output = T>) -> T {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match std::pin::pin!(search).poll(&mut context) {
+        std::task::Poll::Ready(outcome) => outcome,
+        // `Table::ask` is the only place where a search waits, and it does not when told to block.
+        std::task::Poll::Pending => unreachable!("a blocking search waits for nothing"),
+    }
 }

@@ -72,7 +72,7 @@ impl Flush {
             Request::SendMessage(_) | Request::Refresh | Request::Purge => None,
         };
         if let Some(site) = site
-            && let Err(refusal) = self.check(site)
+            && let Err(refusal) = self.check(site).await
         {
             return refusal;
         }
@@ -89,11 +89,11 @@ impl Flush {
     }
 
     /// A site is a host name, or an address in brackets, of fast_flush_domains.
-    fn check(&self, site: &str) -> Result<(), Answer> {
+    async fn check(&self, site: &str) -> Result<(), Answer> {
         if !is_site(site) {
             return Err(Answer::Bad);
         }
-        match self.domains.matches_blocking(site.as_bytes()) {
+        match self.domains.matches(site.as_bytes()).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(Answer::Denied),
             Err(_) => Err(Answer::Failed),

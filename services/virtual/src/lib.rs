@@ -169,7 +169,7 @@ impl Virtual {
         let query = AddressQuery {
             strategy: Strategy::FULL | Strategy::WITHOUT_EXTENSION | Strategy::AT_DOMAIN,
             delimiters: &self.delimiters,
-            is_local: &|_| Ok(false),
+            is_local: &|_: &[u8]| Ok(false),
         };
         let failed = |error: LookupError| {
             log::warning!("{error}");

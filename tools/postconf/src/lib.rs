@@ -77,7 +77,7 @@ impl Output {
 fn perform(options: &Options, output: &mut Output) -> Result<(), Error> {
     match &options.action {
         Action::Facts(facts) => {
-            facts::show(*facts, &options.operands, output);
+            facts::show(*facts, options, output);
             Ok(())
         }
         Action::Templates { expanded } => templates::show(options, *expanded, output),

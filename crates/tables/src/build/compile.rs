@@ -123,6 +123,7 @@ fn mode(source: &Metadata, options: &CompileOptions) -> u32 {
 /// # Errors
 /// The source cannot be read or the table cannot be written; then the old table is still there.
 pub fn compile(target: &Target, settings: &Settings, options: &CompileOptions) -> Result<(), Error> {
+    target.can_be_built()?;
     let failed = |source| Error::Open { path: target.source().to_owned(), source };
     let source = File::open(target.source()).map_err(failed)?;
     let metadata = source.metadata().map_err(failed)?;

@@ -7,4 +7,4 @@ mod target;
 
 pub use alias_database::rebuild_alias_database;
 pub use compile::{CompileOptions, Syntax, compile, compile_entries, read_entries};
-pub use target::{Duplicates, Entry, Target, Terminator, WriteOptions};
+pub use target::{Duplicates, Entry, KeptWritable, Target, Terminator, WriteOptions};

@@ -66,6 +66,8 @@ enum Format {
     /// `hash:`, `btree:`.
     LmdbBesideBerkeley,
     Cdb,
+    /// Behind a table server; entry by entry only.
+    Remote,
 }
 
 /// A table to write.
@@ -88,6 +90,8 @@ impl Target {
             "lmdb" => Format::Lmdb,
             "hash" | "btree" => Format::LmdbBesideBerkeley,
             "cdb" => Format::Cdb,
+            kind if crate::REMOTE_TYPES.iter().any(|remote| remote.name == kind && remote.changeable) => Format::Remote,
+            kind if crate::REMOTE_TYPES.iter().any(|remote| remote.name == kind) => return Err(unsupported),
             kind if crate::open::LOCAL.contains(&kind) => return Err(unsupported),
             "dbm" | "sdbm" => return Err(Error::NotAvailable { kind: kind.to_owned() }),
             kind => return Err(Error::UnknownType { kind: kind.to_owned() }),
@@ -110,13 +114,46 @@ impl Target {
         format!("{}:{}", self.kind, self.name)
     }
 
+    /// Whether the table can be made from a source file.
+    ///
+    /// # Errors
+    /// It can only be changed entry by entry.
+    pub fn can_be_built(&self) -> Result<(), Error> {
+        if self.format == Format::Remote { Err(self.unsupported("bulk-mode creation")) } else { Ok(()) }
+    }
+
     /// The file that is written.
     #[must_use]
     pub fn file(&self) -> PathBuf {
         match self.format {
             Format::Lmdb | Format::LmdbBesideBerkeley => lmdb::file_name(&self.name),
             Format::Cdb => cdb::file_name(&self.name),
+            Format::Remote => PathBuf::from(&self.name),
         }
+    }
+
+    /// Opens the table for changes entry by entry, as long as what is returned is kept: a process cannot change what it has
+    /// open for reading only. A table that is not there is made, and belongs to the directory's owner. `None` for types that
+    /// need no such preparation.
+    ///
+    /// # Errors
+    /// The file cannot be opened or made.
+    pub fn keep_writable(&self, settings: &Settings) -> Result<Option<KeptWritable>, Error> {
+        if !matches!(self.format, Format::Lmdb | Format::LmdbBesideBerkeley) {
+            return Ok(None);
+        }
+        let path = self.file();
+        if !path.exists() {
+            self.rebuild(&[], settings, &WriteOptions { mode: 0o600, ..WriteOptions::default() })?;
+            let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+            if nix::unistd::geteuid().is_root()
+                && let Some(owner) = directory.and_then(|directory| fs::metadata(directory).ok())
+            {
+                std::os::unix::fs::chown(&path, Some(owner.uid()), Some(owner.gid()))
+                    .map_err(|source| Error::Write { path: path.clone(), source })?;
+            }
+        }
+        Ok(Some(KeptWritable { _environment: self.open_lmdb(settings, 0o600)? }))
     }
 
     /// Replaces the whole content in one step: whoever reads sees the old table or the new one.
@@ -126,6 +163,7 @@ impl Target {
     pub fn rebuild(&self, entries: &[Entry], settings: &Settings, options: &WriteOptions) -> Result<(), Error> {
         match self.format {
             Format::Cdb => self.write_cdb(entries, options),
+            Format::Remote => Err(self.unsupported("bulk-mode creation")),
             Format::Lmdb | Format::LmdbBesideBerkeley => self.write_lmdb(entries, settings, options, true),
         }
     }
@@ -137,6 +175,7 @@ impl Target {
     pub fn update(&self, entries: &[Entry], settings: &Settings, options: &WriteOptions) -> Result<(), Error> {
         match self.format {
             Format::Cdb => Err(self.unsupported("incremental updates")),
+            Format::Remote => self.change_remote(entries, settings, options),
             Format::Lmdb | Format::LmdbBesideBerkeley => {
                 self.bring_over(settings, options)?;
                 self.write_lmdb(entries, settings, options, false)
@@ -151,6 +190,14 @@ impl Target {
     pub fn delete(&self, keys: &[BString], settings: &Settings) -> Result<bool, Error> {
         if self.format == Format::Cdb {
             return Err(self.unsupported("deleting entries"));
+        }
+        if self.format == Format::Remote {
+            let table = self.open_remote(settings)?;
+            let mut any = false;
+            for key in keys {
+                any |= self.changed(table.change(key, None))?;
+            }
+            return Ok(any);
         }
         self.bring_over(settings, &WriteOptions::default())?;
         let path = self.file();
@@ -171,6 +218,32 @@ impl Target {
             })
             .map_err(|error| write_error(&path, error))?;
         Ok(any)
+    }
+
+    fn open_remote(&self, settings: &Settings) -> Result<std::rc::Rc<crate::Table>, Error> {
+        crate::open::open(&self.title(), settings, crate::Flags::DEFAULT)
+    }
+
+    fn changed(&self, outcome: Option<Result<bool, crate::LookupError>>) -> Result<bool, Error> {
+        let outcome = outcome.ok_or_else(|| self.unsupported("incremental updates"))?;
+        outcome.map_err(|error| Error::Name { name: self.title(), reason: error.reason })
+    }
+
+    fn change_remote(&self, entries: &[Entry], settings: &Settings, options: &WriteOptions) -> Result<(), Error> {
+        let table = self.open_remote(settings)?;
+        for (key, value) in entries {
+            if options.duplicates != Duplicates::Replace {
+                let there = table.lookup(key);
+                if there.map_err(|error| Error::Name { name: self.title(), reason: error.reason })?.is_some() {
+                    if options.duplicates == Duplicates::Warn {
+                        self.warn_of_duplicate(key);
+                    }
+                    continue;
+                }
+            }
+            self.changed(table.change(key, Some(value)))?;
+        }
+        Ok(())
     }
 
     fn unsupported(&self, operation: &'static str) -> Error {
@@ -347,6 +420,17 @@ impl Target {
             }
         }
         kept
+    }
+}
+
+/// See [`Target::keep_writable`].
+pub struct KeptWritable {
+    _environment: Arc<Environment>,
+}
+
+impl std::fmt::Debug for KeptWritable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KeptWritable")
     }
 }
 

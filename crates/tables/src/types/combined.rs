@@ -11,7 +11,7 @@ use crate::flags::Flags;
 use crate::list;
 use crate::open;
 use crate::settings::Settings;
-use crate::table::{EachEntry, Owner, Source, Table, shown};
+use crate::table::{EachEntry, LaterAnswer, Owner, Patience, Source, Table, at_once, shown};
 
 /// The elements between the braces of `{a, b}`.
 fn elements<'n>(kind: &str, name: &'n str, what: &str) -> Result<Vec<&'n str>, Error> {
@@ -27,8 +27,8 @@ fn members(kind: &str, name: &str, settings: &Settings, flags: Flags) -> Result<
     elements(kind, name, "type:name")?.into_iter().map(|member| open::open(member, settings, flags)).collect()
 }
 
-fn ask(table: &Table, key: &[u8]) -> Result<Option<BString>, Fault> {
-    table.lookup(key).map_err(|error| Fault(error.to_string()))
+async fn ask(table: &Table, key: &[u8], patience: Patience) -> Result<Option<BString>, Fault> {
+    table.ask(key, patience).await.map_err(|error| Fault(error.to_string()))
 }
 
 /// `pipemap:{type:name, ...}`: the value of one table is the key of the next.
@@ -38,18 +38,30 @@ impl Pipe {
     pub(crate) fn open(name: &str, settings: &Settings, flags: Flags) -> Result<Self, Error> {
         Ok(Self(members("pipemap", name, settings, flags)?))
     }
-}
 
-impl Source for Pipe {
-    fn lookup(&self, key: &[u8]) -> Result<Option<BString>, Fault> {
+    async fn search(&self, key: &[u8], patience: Patience) -> Result<Option<BString>, Fault> {
         let mut value = BString::from(key);
         for table in &self.0 {
-            match ask(table, &value)? {
+            match ask(table, &value, patience).await? {
                 Some(next) => value = next,
                 None => return Ok(None),
             }
         }
         Ok(Some(value))
+    }
+}
+
+impl Source for Pipe {
+    fn lookup(&self, key: &[u8]) -> Result<Option<BString>, Fault> {
+        at_once(self.search(key, Patience::Blocks))
+    }
+
+    fn is_remote(&self) -> bool {
+        self.0.iter().any(|table| table.is_remote())
+    }
+
+    fn lookup_later<'a>(&'a self, key: &'a [u8]) -> LaterAnswer<'a> {
+        Box::pin(self.search(key, Patience::Waits))
     }
 
     fn is_fixed(&self) -> bool {
@@ -73,13 +85,11 @@ impl Union {
     pub(crate) fn open(name: &str, settings: &Settings, flags: Flags) -> Result<Self, Error> {
         Ok(Self(members("unionmap", name, settings, flags)?))
     }
-}
 
-impl Source for Union {
-    fn lookup(&self, key: &[u8]) -> Result<Option<BString>, Fault> {
+    async fn search(&self, key: &[u8], patience: Patience) -> Result<Option<BString>, Fault> {
         let mut all: Option<BString> = None;
         for table in &self.0 {
-            if let Some(value) = ask(table, key)? {
+            if let Some(value) = ask(table, key, patience).await? {
                 match &mut all {
                     None => all = Some(value),
                     Some(all) => {
@@ -90,6 +100,20 @@ impl Source for Union {
             }
         }
         Ok(all)
+    }
+}
+
+impl Source for Union {
+    fn lookup(&self, key: &[u8]) -> Result<Option<BString>, Fault> {
+        at_once(self.search(key, Patience::Blocks))
+    }
+
+    fn is_remote(&self) -> bool {
+        self.0.iter().any(|table| table.is_remote())
+    }
+
+    fn lookup_later<'a>(&'a self, key: &'a [u8]) -> LaterAnswer<'a> {
+        Box::pin(self.search(key, Patience::Waits))
     }
 
     fn is_fixed(&self) -> bool {
@@ -136,6 +160,14 @@ impl Source for Random {
     }
 }
 
+fn outcome_text(changed: &Result<bool, Fault>) -> String {
+    match changed {
+        Ok(true) => "success".to_owned(),
+        Ok(false) => "not_found".to_owned(),
+        Err(fault) => format!("error: {fault}"),
+    }
+}
+
 /// `debug:type:name`: writes every lookup to the log.
 pub(crate) struct Debug(Rc<Table>);
 
@@ -143,11 +175,9 @@ impl Debug {
     pub(crate) fn open(name: &str, settings: &Settings, flags: Flags) -> Result<Self, Error> {
         Ok(Self(open::open(name, settings, flags)?))
     }
-}
 
-impl Source for Debug {
-    fn lookup(&self, key: &[u8]) -> Result<Option<BString>, Fault> {
-        let answer = ask(&self.0, key);
+    async fn search(&self, key: &[u8], patience: Patience) -> Result<Option<BString>, Fault> {
+        let answer = ask(&self.0, key, patience).await;
         let (name, key) = (self.0.name(), shown(key));
         match &answer {
             Ok(Some(value)) => log::info!("{name} lookup: \"{key}\" = \"{value}\""),
@@ -155,6 +185,27 @@ impl Source for Debug {
             Err(fault) => log::info!("{name} lookup: \"{key}\" = \"error: {fault}\""),
         }
         answer
+    }
+}
+
+impl Source for Debug {
+    fn lookup(&self, key: &[u8]) -> Result<Option<BString>, Fault> {
+        at_once(self.search(key, Patience::Blocks))
+    }
+
+    fn is_remote(&self) -> bool {
+        self.0.is_remote()
+    }
+
+    fn lookup_later<'a>(&'a self, key: &'a [u8]) -> LaterAnswer<'a> {
+        Box::pin(self.search(key, Patience::Waits))
+    }
+
+    fn change(&self, key: &[u8], value: Option<&[u8]>) -> Option<Result<bool, Fault>> {
+        let changed = self.0.change(key, value)?.map_err(|error| Fault(error.to_string()));
+        let what = if value.is_some() { "update" } else { "delete" };
+        log::info!("{} {what}: \"{}\" = \"{}\"", self.0.name(), shown(key), outcome_text(&changed));
+        Some(changed)
     }
 
     fn is_fixed(&self) -> bool {

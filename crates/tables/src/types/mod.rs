@@ -15,6 +15,7 @@ mod pattern;
 pub(crate) mod pcre;
 pub(crate) mod proxy;
 pub(crate) mod regexp;
+pub(crate) mod remote;
 mod rule_text;
 pub(crate) mod text_hash;
 pub(crate) mod unix;
