@@ -6,7 +6,7 @@ use std::io::Write;
 use std::time::Instant;
 
 use posthouse_tables::build::{CompileOptions, Syntax, Target, compile};
-use posthouse_tables::{Flags, Settings, open};
+use posthouse_tables::{Flags, Maps, Settings, open};
 
 fn measure(table: &str, keys: &[String]) {
     let opened = open::open(table, &Settings::default(), Flags::DEFAULT).expect("opens");
@@ -21,6 +21,30 @@ fn measure(table: &str, keys: &[String]) {
     let rate = 1e9 / each.as_nanos().max(1) as f64;
     let kind = table.split(':').next().unwrap_or_default();
     writeln!(std::io::stderr(), "{kind}: {each:?} per lookup, {rate:.0}/s").expect("stderr");
+}
+
+/// The same lookup as blocking programs and as daemons make it: the second must cost nothing more for local tables.
+#[test]
+#[ignore = "a measurement"]
+fn waiting_for_nothing() {
+    let maps = Maps::open_with("inline:{a=1, b=2}", &Settings::default(), "test", Flags::DEFAULT).expect("opens");
+    const ROUNDS: u32 = 2_000_000;
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
+    for _ in 0..3 {
+        let start = Instant::now();
+        for _ in 0..ROUNDS {
+            let _ = black_box(maps.lookup_blocking(black_box(b"b")));
+        }
+        let blocking = start.elapsed() / ROUNDS;
+        let start = Instant::now();
+        runtime.block_on(async {
+            for _ in 0..ROUNDS {
+                let _ = black_box(maps.lookup(black_box(b"b")).await);
+            }
+        });
+        let waiting = start.elapsed() / ROUNDS;
+        writeln!(std::io::stderr(), "inline: {blocking:?} blocking, {waiting:?} on the event loop").expect("stderr");
+    }
 }
 
 #[test]
